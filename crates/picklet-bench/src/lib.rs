@@ -1,0 +1,2 @@
+//! picklet-bench.
+#![forbid(unsafe_code)]

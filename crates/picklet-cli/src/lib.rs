@@ -1,0 +1,2 @@
+//! picklet-cli.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The `picklet` program.
+fn main() {}

@@ -1,0 +1,2 @@
+//! picklet-codec.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! picklet-segments.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! picklet.
+#![forbid(unsafe_code)]
