@@ -1,0 +1,83 @@
+# picklet's commands. On a machine with git, Rust and Python 3.11 or newer,
+# `make demo` and `make test` set up everything that they need.
+#
+#   make build         the Python environment in .venv/ (with picklet), target/release/picklet
+#   make demo          split, map, save and load a real table of flights
+#   make test          every test and lint, Rust and Python
+#   make docs          the Rust reference in target/doc/
+#   make bench         picklet beside its peers, as ratios
+#   make fuzz          every fuzz target, FUZZ_SECONDS each
+#   make test-engines  Dask, Ray, Spark and S3
+#   make clean         remove what the others made
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+FUZZ_SECONDS ?= 60
+
+# pyo3's build script and the tests that ask CPython use the same interpreter.
+export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
+export PICKLET_PYTHON := $(CURDIR)/$(BIN)/python
+
+RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
+PYTHON_SOURCES := $(shell find crates/picklet-python/python -name '*.py' -o -name '*.pyi') pyproject.toml
+
+.PHONY: build demo test test-rust test-python lint docs bench fuzz test-engines clean
+
+build: $(VENV)/installed target/release/picklet
+
+# The interpreter's version is asked first: an old one fails much later, and less clearly.
+$(VENV)/tools: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "picklet needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
+	  echo "Name another one:  make PYTHON=/path/to/python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { \
+	  echo "python -m venv failed; on Debian and Ubuntu:  apt install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev
+	@touch $@
+
+$(VENV)/installed: $(VENV)/tools $(RUST_SOURCES) $(PYTHON_SOURCES)
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet
+	@touch $@
+
+target/release/picklet: $(RUST_SOURCES)
+	cargo build --release --quiet --package picklet-cli
+
+demo: build
+	$(BIN)/python examples/flights/demo.py
+
+test: lint test-rust test-python
+
+lint: $(VENV)/tools
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+test-rust: $(VENV)/tools
+	cargo test --quiet
+
+test-python: build
+	$(BIN)/python -m mypy.stubtest picklet --ignore-disjoint-bases
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps \
+	  -p picklet-codec -p picklet-segments -p picklet -p picklet-cli
+	@echo "target/doc/picklet/index.html"
+
+bench: build
+	cargo bench --package picklet-bench
+
+fuzz:
+	@echo "make fuzz will run each target of fuzz/ for FUZZ_SECONDS=$(FUZZ_SECONDS) seconds; no target is written yet."
+	@exit 1
+
+test-engines:
+	@echo "make test-engines will run one contract suite on Dask, Ray and Spark, and the stores on S3; it is not written yet."
+	@exit 1
+
+clean:
+	rm -rf target $(VENV) build dist demo-out
