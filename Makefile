@@ -69,6 +69,7 @@ docs:
 	@echo "target/doc/picklet/index.html"
 
 bench: build
+	$(BIN)/python crates/picklet-bench/python/main_job.py
 	cargo bench --package picklet-bench
 
 fuzz:
