@@ -1,2 +1,29 @@
-//! picklet-segments.
+//! Segments of huge pickles: cut, stored, verified, mapped and joined without
+//! building their objects.
+//!
+//! * [`Segments`] reads a segments directory.
+//! * [`SegmentsWriter`] makes or continues one; what it reported done is
+//!   there, whole, after any crash.
+//! * [`Location`] says where.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
+)]
+
+pub mod directory;
+pub mod error;
+mod journal;
+pub mod manifest;
+pub mod name;
+pub mod progress;
+pub mod store;
+pub mod writer;
+
+pub use directory::{Check, Origin, Segments};
+pub use error::{Category, Error, Result};
+pub use manifest::{Entry, Header, Kind, Manifest, SharedCounts, Source, Xxh3};
+pub use name::{segment_file, validate_names};
+pub use progress::{NoProgress, Progress, Totals};
+pub use store::{Location, ReadAt};
+pub use writer::{Draft, EntryMeta, Existing, Publisher, Receipt, SegmentsWriter};

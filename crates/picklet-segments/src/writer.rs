@@ -1,0 +1,782 @@
+//! Making or continuing a segments directory.
+//!
+//! One [`SegmentsWriter`] at a time has a directory. Its order of steps is
+//! what makes the promise hold, and the crash tests hold it to this order:
+//!
+//! 1. A name is in the journal before any file may have it. So whatever a
+//!    crash leaves is known to be picklet's, and `--overwrite` may remove it.
+//! 2. Before a file is replaced, the journal takes back what it said of it and
+//!    the manifest that names it is removed. So neither ever names a file that
+//!    is not what they say.
+//! 3. A segment is durable under its name before the journal says so, and the
+//!    journal says so before the caller hears of it.
+//! 4. The manifest comes last.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+use xxhash_rust::xxh3::Xxh3 as Xxh3State;
+
+use crate::directory::{Segments, in_order, journal_path, manifest_path};
+use crate::error::{Error, Result};
+use crate::journal::{Journal, Record};
+use crate::manifest::{Entry, FORMAT_VERSION, Header, Kind, Manifest, SharedCounts, Xxh3};
+use crate::name;
+use crate::store::{EntryKind, Guard, Listed, Location, Publication, Store};
+
+/// What to do with what the output directory already holds. All three work on
+/// a directory that does not exist or is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Existing {
+    /// Refuse a directory that is not empty.
+    #[default]
+    Refuse,
+    /// Continue the run that began it, keeping each segment that is whole.
+    Resume,
+    /// Remove what picklet put there, and begin anew.
+    Overwrite,
+}
+
+/// What a caller knows of a segment and the store does not.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EntryMeta {
+    /// Its place in the order of segments.
+    pub index: u64,
+    /// How many items it holds, when known.
+    pub items: Option<u64>,
+    /// What it holds, where that differs from the header's kind.
+    pub kind: Option<Kind>,
+    /// Objects it shared with other segments.
+    pub shared: Option<SharedCounts>,
+    /// Digest of the segment that it was mapped from.
+    pub input: Option<Xxh3>,
+    /// The `version` that the function was said to have.
+    pub version: Option<String>,
+    /// Further fields for its entry in the manifest.
+    pub extra: Map<String, Value>,
+}
+
+/// How many numbered names ahead are written into the journal at once, so that
+/// announcing costs one fsync in so many segments.
+const NAMES_AHEAD: u64 = 64;
+
+/// The writer of a segments directory, which holds its lock until dropped.
+/// What it was told is kept if it is dropped without [`SegmentsWriter::finish`];
+/// [`Existing::Resume`] goes on from there.
+pub struct SegmentsWriter {
+    location: Location,
+    store: Arc<dyn Store>,
+    header: Header,
+    session: String,
+    /// Segments that are there, by file.
+    live: BTreeMap<String, Entry>,
+    /// Those of them that this session has made.
+    fresh: HashSet<String>,
+    /// Every file that is picklet's, by the key under which names are equal.
+    owned: HashMap<String, String>,
+    /// Everything else in the directory, by the same key.
+    foreign: HashSet<String>,
+    /// Files that the manifest now on disk names.
+    in_manifest: HashSet<String>,
+    /// Dropped last: until then no other writer may come in.
+    _guard: Box<dyn Guard>,
+}
+
+impl std::fmt::Debug for SegmentsWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SegmentsWriter")
+            .field("location", &self.location)
+            .field("session", &self.session)
+            .field("segments", &self.live.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a directory holds when a writer comes.
+struct Found {
+    listed: Vec<Listed>,
+    manifest: Option<Result<Manifest>>,
+    journal: Option<Journal>,
+}
+
+impl Found {
+    fn read(store: &dyn Store) -> Result<Found> {
+        let manifest = store.read_manifest()?;
+        Ok(Found {
+            listed: store.list()?.unwrap_or_default(),
+            manifest: manifest.map(|bytes| Manifest::from_bytes(&bytes, &manifest_path(store))),
+            journal: store.read_journal()?.map(|bytes| Journal::parse(&bytes)),
+        })
+    }
+
+    /// Files that picklet put there or was about to.
+    fn owned(&self) -> HashMap<String, String> {
+        let journal = self.journal.iter().flat_map(|journal| journal.owned.iter());
+        let manifest = self.manifest.iter().flatten().flat_map(|m| &m.segments).map(|e| &e.file);
+        journal.chain(manifest).map(|file| (name::same_key(file), file.clone())).collect()
+    }
+
+    /// Things in the directory that are not picklet's, by name.
+    fn foreign(&self, owned: &HashMap<String, String>) -> Vec<String> {
+        let theirs = |found: &&Listed| {
+            let text = found.name.to_str().unwrap_or_default();
+            let ours = text == name::MANIFEST && self.manifest.is_some()
+                || owned.contains_key(&name::same_key(text));
+            found.kind == EntryKind::Directory || !ours
+        };
+        self.listed.iter().filter(theirs).map(|f| f.name.to_string_lossy().into_owned()).collect()
+    }
+}
+
+impl SegmentsWriter {
+    /// Takes the directory and makes it ready for a run that is described by
+    /// `header`. Makes the directory and its parents where they are missing.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] names another writer; [`Error::NotEmpty`] under
+    /// [`Existing::Refuse`]; [`Error::OtherRun`] when [`Existing::Resume`]
+    /// finds segments of another fingerprint; [`Error::Foreign`] where files
+    /// are in the way that are not picklet's; [`Error::BadManifest`],
+    /// [`Error::BadJournal`], [`Error::Io`].
+    pub fn create(location: &Location, existing: Existing, header: Header) -> Result<Self> {
+        let Entered { store, guard, session, found } =
+            enter(location, |found, store| admit(found, existing, store))?;
+        let owned = found.owned();
+        let foreign = foreign_keys(&found, &owned);
+        let mut writer = SegmentsWriter {
+            location: location.clone(),
+            store,
+            header,
+            session,
+            live: BTreeMap::new(),
+            fresh: HashSet::new(),
+            owned,
+            foreign,
+            in_manifest: HashSet::new(),
+            _guard: guard,
+        };
+        match existing {
+            Existing::Refuse => writer.begin_journal()?,
+            Existing::Resume => writer.resume(found)?,
+            Existing::Overwrite => writer.clear()?,
+        }
+        Ok(writer)
+    }
+
+    /// Takes an existing segments directory to add segments to it. Its header
+    /// stays what it is.
+    ///
+    /// # Errors
+    /// [`Error::Unfinished`] when a run that began the directory was never
+    /// finished; [`Error::NoSegments`]; otherwise as [`SegmentsWriter::create`].
+    pub fn append(location: &Location) -> Result<Self> {
+        let Entered { store, guard, session, found } = enter(location, |found, store| {
+            let begun = match &found.journal {
+                Some(journal) => journal.trusted(&journal_path(store))?.is_some(),
+                None => false,
+            };
+            let path = store.path().to_owned();
+            match &found.manifest {
+                Some(_) => refuse_bad_manifest(found),
+                None if begun => Err(Error::Unfinished(path)),
+                None => Err(Error::NoSegments(path)),
+            }
+        })?;
+        let owned = found.owned();
+        let foreign = foreign_keys(&found, &owned);
+        let path = store.path().to_owned();
+        let manifest = found.manifest.ok_or(Error::NoSegments(path))??;
+        let mut writer = SegmentsWriter {
+            location: location.clone(),
+            header: manifest.header.clone(),
+            session,
+            live: BTreeMap::new(),
+            fresh: HashSet::new(),
+            owned,
+            foreign,
+            in_manifest: HashSet::new(),
+            store,
+            _guard: guard,
+        };
+        writer.resume(Found { manifest: Some(Ok(manifest)), ..found })?;
+        Ok(writer)
+    }
+
+    /// Keeps what an earlier run made, if it is the same run.
+    fn resume(&mut self, found: Found) -> Result<()> {
+        let manifest = found.manifest.and_then(Result::ok);
+        self.in_manifest =
+            manifest.iter().flat_map(|m| &m.segments).map(|entry| entry.file.clone()).collect();
+        // The journal is replaced by all that is true whenever a session
+        // begins, so where there is one it is never behind the manifest.
+        let earlier = match found.journal {
+            Some(Journal { header: Some(header), done, .. }) => {
+                Some((header, done.into_values().collect()))
+            }
+            _ => manifest.map(|manifest| (manifest.header, manifest.segments)),
+        };
+        if let Some((had, entries)) = earlier {
+            let sizes: HashMap<&str, u64> = found
+                .listed
+                .iter()
+                .filter(|listed| listed.kind == EntryKind::File)
+                .filter_map(|listed| Some((listed.name.to_str()?, listed.bytes)))
+                .collect();
+            let entries: Vec<Entry> = entries;
+            if !entries.is_empty() {
+                if had.fingerprint != self.header.fingerprint {
+                    return Err(Error::OtherRun {
+                        dir: self.location.path().to_owned(),
+                        had: had.fingerprint,
+                        want: self.header.fingerprint.clone(),
+                    });
+                }
+                for (field, value) in had.extra {
+                    self.header.extra.entry(field).or_insert(value);
+                }
+            }
+            for entry in entries {
+                if sizes.get(entry.file.as_str()) == Some(&entry.bytes) {
+                    self.live.insert(entry.file.clone(), entry);
+                }
+            }
+        }
+        self.begin_journal()
+    }
+
+    /// Removes what picklet put there.
+    fn clear(&mut self) -> Result<()> {
+        // From here on the journal forgets the old segments but still knows
+        // that their files are picklet's, so that this can be cut off anywhere.
+        self.begin_journal()?;
+        self.store.remove_manifest()?;
+        for file in self.owned.values() {
+            self.store.remove(file)?;
+        }
+        self.store.sync()?;
+        self.store.clear_private()?;
+        // That took the session's folder with it.
+        self.store.begin_session(&self.session)
+    }
+
+    /// Replaces the journal by what is true now.
+    fn begin_journal(&self) -> Result<()> {
+        let header = Box::new(self.header.clone());
+        let mut lines = Record::Begin { format_version: FORMAT_VERSION, header }.to_line()?;
+        let mut files: Vec<String> = self.owned.values().cloned().collect();
+        if !files.is_empty() {
+            files.sort();
+            lines.extend(Record::Names { files }.to_line()?);
+        }
+        for entry in self.live.values() {
+            lines.extend(Record::Done { entry: Box::new(entry.clone()) }.to_line()?);
+        }
+        self.store.replace_journal(&lines)
+    }
+
+    /// The segments that are there, in order: those kept from an earlier run
+    /// and those made since.
+    pub fn done(&self) -> Vec<&Entry> {
+        let mut done: Vec<&Entry> = self.live.values().collect();
+        done.sort_by_key(|entry| entry.index);
+        done
+    }
+
+    /// The header, with what was kept from an earlier run.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The header, to add what is known only at the end (a pipe's size and
+    /// digest). It reaches the manifest in [`SegmentsWriter::finish`].
+    pub fn header_mut(&mut self) -> &mut Header {
+        &mut self.header
+    }
+
+    /// The directory.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// The index after the last segment's.
+    pub fn next_index(&self) -> u64 {
+        self.live.values().map(|entry| entry.index.saturating_add(1)).max().unwrap_or(0)
+    }
+
+    /// What a worker process needs to publish segments itself. It works until
+    /// another writer takes the directory.
+    pub fn publisher(&self) -> Publisher {
+        Publisher {
+            store: self.store.clone(),
+            session: self.session.clone(),
+            sha256: self.header.sha256,
+        }
+    }
+
+    /// Says which segments are about to be written, by name (with or without
+    /// `.pickle`). [`SegmentsWriter::draft`] does it by itself; for segments
+    /// that worker processes publish it must come before they begin, at best
+    /// for all at once. A segment of that name that was kept is no longer
+    /// done from here on, and its file stays until it is replaced or the run
+    /// is finished.
+    ///
+    /// # Errors
+    /// [`Error::BadName`]; [`Error::SameName`] when this run has made one of
+    /// that name; [`Error::Foreign`] when a file of that name is there and is
+    /// not picklet's; [`Error::Io`].
+    pub fn announce<S: AsRef<str>>(&mut self, names: &[S]) -> Result<()> {
+        let mut new = Vec::new();
+        let mut taken_back = Vec::new();
+        for name in names {
+            let file = name::named_file(name.as_ref())?;
+            let key = name::same_key(&file);
+            if self.foreign.contains(&key) {
+                return Err(Error::Foreign { dir: self.location.path().to_owned(), file });
+            }
+            match self.owned.get(&key) {
+                None => {
+                    self.owned.insert(key, file.clone());
+                    new.push(file);
+                }
+                Some(other) if *other != file || self.fresh.contains(&file) => {
+                    return Err(Error::SameName { first: other.clone(), second: file });
+                }
+                Some(_) if self.live.contains_key(&file) => taken_back.push(file),
+                Some(_) => {}
+            }
+        }
+        let mut lines = Vec::new();
+        if !new.is_empty() {
+            lines.extend(Record::Names { files: new }.to_line()?);
+        }
+        for file in &taken_back {
+            lines.extend(Record::Drop { file: file.clone() }.to_line()?);
+        }
+        if !lines.is_empty() {
+            self.store.append_journal(&lines)?;
+        }
+        for file in &taken_back {
+            self.live.remove(file);
+        }
+        if names
+            .iter()
+            .any(|n| name::named_file(n.as_ref()).is_ok_and(|f| self.in_manifest.contains(&f)))
+        {
+            self.store.remove_manifest()?;
+            self.in_manifest.clear();
+        }
+        Ok(())
+    }
+
+    /// Takes back a segment kept from an earlier run: it is no longer done,
+    /// and [`SegmentsWriter::finish`] removes its file unless it was made anew.
+    ///
+    /// # Errors
+    /// As [`SegmentsWriter::announce`].
+    pub fn discard(&mut self, file: &str) -> Result<()> {
+        self.announce(&[file])
+    }
+
+    /// Begins a segment of this name (with or without `.pickle`). It is
+    /// visible to nobody until [`SegmentsWriter::commit`].
+    ///
+    /// # Errors
+    /// As [`SegmentsWriter::announce`].
+    pub fn draft(&mut self, name: &str) -> Result<Draft> {
+        let file = name::named_file(name)?;
+        if self.owned.contains_key(&name::same_key(&file)) {
+            self.announce(&[file.as_str()])?;
+        } else {
+            let mut names = vec![file.clone()];
+            names.extend(following(&file).filter(|next| {
+                let key = name::same_key(next);
+                !self.foreign.contains(&key) && !self.owned.contains_key(&key)
+            }));
+            self.announce(&names)?;
+        }
+        self.publisher().draft(&file)
+    }
+
+    /// Publishes a draft and writes it into the journal. When this returns,
+    /// the segment is there after any crash.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the segment must then be written anew, if at all.
+    pub fn commit(&mut self, draft: Draft, meta: EntryMeta) -> Result<Entry> {
+        let receipt = draft.publish()?;
+        self.adopt(receipt, meta)
+    }
+
+    /// Writes a segment into the journal that a worker process has published
+    /// through [`Publisher`].
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when its name was not announced or its index is
+    /// another's; [`Error::Missing`] or [`Error::Damaged`] when the file is
+    /// not what the receipt says; [`Error::Io`].
+    pub fn adopt(&mut self, receipt: Receipt, meta: EntryMeta) -> Result<Entry> {
+        let path = self.location.path().join(&receipt.file);
+        let announced = self.owned.get(&name::same_key(&receipt.file));
+        if announced != Some(&receipt.file) || self.live.contains_key(&receipt.file) {
+            return Err(Error::usage(format!(
+                "segment {:?} was not announced before it was published",
+                receipt.file
+            )));
+        }
+        if let Some(other) = self.live.values().find(|entry| entry.index == meta.index) {
+            return Err(Error::usage(format!(
+                "segments {:?} and {:?} have the same index {}",
+                other.file, receipt.file, meta.index
+            )));
+        }
+        match self.store.size(&receipt.file)? {
+            None => return Err(Error::Missing(path)),
+            Some(found) if found != receipt.bytes => {
+                return Err(Error::Damaged {
+                    path,
+                    reason: format!("it has {found} bytes, its writer wrote {}", receipt.bytes),
+                });
+            }
+            Some(_) => {}
+        }
+        let entry = Entry {
+            file: receipt.file,
+            index: meta.index,
+            first_item: None,
+            items: meta.items,
+            bytes: receipt.bytes,
+            xxh3: Some(receipt.xxh3),
+            sha256: receipt.sha256,
+            kind: meta.kind,
+            shared: meta.shared,
+            input: meta.input,
+            version: meta.version,
+            extra: meta.extra,
+        };
+        let line = Record::Done { entry: Box::new(entry.clone()) }.to_line()?;
+        self.store.append_journal(&line)?;
+        self.live.insert(entry.file.clone(), entry.clone());
+        self.fresh.insert(entry.file.clone());
+        Ok(entry)
+    }
+
+    /// Ends the run: numbers the items, removes files of names that were
+    /// announced and came to nothing, writes the manifest.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; everything committed is kept, and resuming ends the run.
+    pub fn finish(self) -> Result<Segments> {
+        let mut removed = false;
+        let present = self.store.list()?.unwrap_or_default();
+        for found in present {
+            let Some(file) = found.name.to_str() else { continue };
+            let ours = self.owned.get(&name::same_key(file)).is_some_and(|owned| owned == file);
+            if ours && !self.live.contains_key(file) && found.kind != EntryKind::Directory {
+                self.store.remove(file)?;
+                removed = true;
+            }
+        }
+        if removed {
+            self.store.sync()?;
+        }
+        let manifest = Manifest {
+            header: self.header.clone(),
+            segments: in_order(self.live.values().cloned().collect()),
+        };
+        self.store.replace_manifest(&manifest.to_bytes()?)?;
+        Ok(Segments::written(self.location.clone(), self.store.clone(), manifest))
+    }
+}
+
+/// A directory whose lock is held and whose session has begun.
+struct Entered {
+    store: Arc<dyn Store>,
+    guard: Box<dyn Guard>,
+    session: String,
+    found: Found,
+}
+
+/// Takes the lock, fences off earlier sessions and reads what is there.
+/// `check` decides whether the directory may be entered at all; it is asked
+/// before anything is made in a directory that is not yet picklet's.
+fn enter(location: &Location, check: impl Fn(&Found, &dyn Store) -> Result<()>) -> Result<Entered> {
+    let store = location.store();
+    let before = Found::read(&*store)?;
+    if before.journal.is_none() {
+        check(&before, &*store)?;
+    }
+    let guard = store.lock()?;
+    let session = new_session();
+    check(&Found::read(&*store)?, &*store)?;
+    store.begin_session(&session)?;
+    // Read again: a process that outlived its writer may have published until
+    // the session began, and cannot any more.
+    let found = Found::read(&*store)?;
+    check(&found, &*store)?;
+    Ok(Entered { store, guard, session, found })
+}
+
+/// Whether a run may enter a directory that holds `found`.
+fn admit(found: &Found, existing: Existing, store: &dyn Store) -> Result<()> {
+    let dir = store.path().to_owned();
+    match existing {
+        Existing::Refuse => match found.listed.first() {
+            Some(first) => {
+                let file = first.name.to_string_lossy().into_owned();
+                Err(Error::NotEmpty { dir, file })
+            }
+            None => Ok(()),
+        },
+        Existing::Resume => {
+            if let Some(journal) = &found.journal
+                && journal.trusted(&journal_path(store))?.is_some()
+            {
+                return Ok(());
+            }
+            refuse_bad_manifest(found)?;
+            match (&found.manifest, found.listed.first()) {
+                (None, Some(first)) => {
+                    let file = first.name.to_string_lossy().into_owned();
+                    Err(Error::Foreign { dir, file })
+                }
+                _ => Ok(()),
+            }
+        }
+        Existing::Overwrite => match found.foreign(&found.owned()).into_iter().min() {
+            Some(file) => {
+                // Where the manifest is damaged, the files that it names look
+                // like somebody else's: say what the matter is.
+                refuse_bad_manifest(found)?;
+                Err(Error::Foreign { dir, file })
+            }
+            None => Ok(()),
+        },
+    }
+}
+
+/// Gives back the error of a manifest that could not be read.
+fn refuse_bad_manifest(found: &Found) -> Result<()> {
+    match &found.manifest {
+        Some(Err(Error::BadManifest { path, reason })) => {
+            Err(Error::BadManifest { path: path.clone(), reason: reason.clone() })
+        }
+        Some(Err(Error::NewerManifest { path, found, supported })) => {
+            Err(Error::NewerManifest { path: path.clone(), found: *found, supported: *supported })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn foreign_keys(found: &Found, owned: &HashMap<String, String>) -> HashSet<String> {
+    found.foreign(owned).iter().map(|file| name::same_key(file)).collect()
+}
+
+/// The numbered names that follow `file`: `data-00008.pickle` … for
+/// `data-00007.pickle`; none for other names.
+fn following(file: &str) -> impl Iterator<Item = String> {
+    let numbered = || {
+        let (base, digits) = file.strip_suffix(name::EXTENSION)?.rsplit_once('-')?;
+        let number: u64 = digits.parse().ok()?;
+        let width = digits.len();
+        (name::segment_file(base, number, width) == file).then_some((base, number, width))
+    };
+    numbered().into_iter().flat_map(|(base, number, width)| {
+        (1..NAMES_AHEAD)
+            .filter_map(move |ahead| number.checked_add(ahead))
+            .map(move |next| name::segment_file(base, next, width))
+            .filter(|next| name::validate_file(next).is_ok())
+    })
+}
+
+/// A name that no other session has: the process, and 64 random bits.
+fn new_session() -> String {
+    let random = RandomState::new().hash_one(std::process::id());
+    format!("{}-{random:016x}", std::process::id())
+}
+
+/// Publishes segments in the name of a [`SegmentsWriter`], from its own or
+/// another process, without its lock. Once another writer has taken the
+/// directory it can publish nothing more.
+#[derive(Debug, Clone)]
+pub struct Publisher {
+    store: Arc<dyn Store>,
+    session: String,
+    sha256: bool,
+}
+
+impl Publisher {
+    /// The publisher of another process's writer: `session` is that of
+    /// [`Publisher::session`] there.
+    ///
+    /// # Errors
+    /// [`Error::BadName`] when `session` is none.
+    pub fn new(location: &Location, session: &str, sha256: bool) -> Result<Self> {
+        name::validate(session)?;
+        Ok(Publisher { store: location.store(), session: session.to_owned(), sha256 })
+    }
+
+    /// The session's name, to hand to another process.
+    pub fn session(&self) -> &str {
+        &self.session
+    }
+
+    /// Whether segments get a SHA-256.
+    pub fn sha256(&self) -> bool {
+        self.sha256
+    }
+
+    /// Begins a segment of this name (with or without `.pickle`), which the
+    /// writer must have announced.
+    ///
+    /// # Errors
+    /// [`Error::BadName`]; [`Error::TakenOver`] when another writer has the
+    /// directory by now; [`Error::Io`].
+    pub fn draft(&self, name: &str) -> Result<Draft> {
+        let file = name::named_file(name)?;
+        let publication = self.store.create(&self.session, &file)?;
+        let path = self.store.path().join(&file);
+        let digests = Digesting {
+            publication,
+            xxh3: Box::new(Xxh3State::new()),
+            sha256: self.sha256.then(Sha256::new),
+            bytes: 0,
+            failed: false,
+        };
+        Ok(Draft { file, path, writer: BufWriter::with_capacity(64 << 10, digests) })
+    }
+}
+
+/// A segment being written. Small writes are gathered. Dropping it leaves
+/// nothing behind; after any error it can only be dropped.
+pub struct Draft {
+    file: String,
+    path: PathBuf,
+    writer: BufWriter<Digesting>,
+}
+
+/// What a published segment is, as its writer saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The segment's file.
+    pub file: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its digest.
+    pub xxh3: Xxh3,
+    /// Its SHA-256, when asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+impl Draft {
+    /// The file it will be.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// The path it will have, for messages.
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// Bytes written so far.
+    pub fn bytes(&self) -> u64 {
+        self.writer.get_ref().bytes + self.writer.buffer().len() as u64
+    }
+
+    /// An error of writing to this draft as one of this crate.
+    pub fn error(&self, source: io::Error) -> Error {
+        Error::io("write", &self.path, source)
+    }
+
+    /// Makes the segment durable under its name. The writer must be told by
+    /// [`SegmentsWriter::adopt`] before it counts as done.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::TakenOver`]. Also when an earlier write failed:
+    /// such a draft is never published.
+    pub fn publish(self) -> Result<Receipt> {
+        let Draft { file, path, mut writer } = self;
+        writer.flush().map_err(|e| Error::io("write", &path, e))?;
+        let (digests, rest) = writer.into_parts();
+        if digests.failed || !rest.is_ok_and(|rest| rest.is_empty()) {
+            let earlier = io::Error::other("an earlier write to it failed");
+            return Err(Error::io("write", &path, earlier));
+        }
+        digests.publication.publish()?;
+        Ok(Receipt {
+            file,
+            bytes: digests.bytes,
+            xxh3: Xxh3(digests.xxh3.digest128()),
+            sha256: digests.sha256.map(|state| hex(&state.finalize())),
+        })
+    }
+}
+
+impl Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.write(bytes)
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.writer.write_all(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+impl std::fmt::Debug for Draft {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Draft").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Counts and digests what reaches the store.
+struct Digesting {
+    publication: Box<dyn Publication>,
+    xxh3: Box<Xxh3State>,
+    sha256: Option<Sha256>,
+    bytes: u64,
+    failed: bool,
+}
+
+impl Write for Digesting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.publication.write(bytes) {
+            Ok(written) => {
+                let written_bytes = bytes.get(..written).unwrap_or(bytes);
+                self.xxh3.update(written_bytes);
+                if let Some(sha256) = &mut self.sha256 {
+                    sha256.update(written_bytes);
+                }
+                self.bytes += written as u64;
+                Ok(written)
+            }
+            Err(e) => {
+                self.failed |= e.kind() != io::ErrorKind::Interrupted;
+                Err(e)
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.publication.flush()
+    }
+}
+
+/// Bytes as hexadecimal digits in lower case.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
