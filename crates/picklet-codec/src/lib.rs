@@ -1,2 +1,37 @@
-//! picklet-codec.
+//! The Python pickle format, protocols 0 to 5, exactly as CPython's C `_pickle` reads and
+//! writes it. No unsafe code, no Python, nothing imported, nothing run.
+//!
+//! * [`Reader`] gives the opcodes of a pickle in a slice, borrowed, one at a time.
+//! * [`OPCODES`] is the table that everything here is made from.
+//!
+//! ```
+//! use picklet_codec::{Arg, Opcode, Reader};
+//!
+//! let mut reader = Reader::new(b"\x80\x04\x8c\x02hi\x94.");
+//! while let Some(op) = reader.next_op()? {
+//!     if let Arg::Str(text) = op.arg {
+//!         assert_eq!((op.opcode, text.to_str()), (Opcode::ShortBinUnicode, Some("hi")));
+//!     }
+//! }
+//! # Ok::<(), picklet_codec::Error>(())
+//! ```
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
+)]
+
+mod arg;
+mod error;
+pub mod limits;
+mod opcode;
+mod reader;
+mod str;
+pub mod text;
+
+pub use arg::{Arg, ArgExtent, ArgKind, GlobalName};
+pub use error::{Error, ErrorKind, Result};
+pub use limits::Limits;
+pub use opcode::{Effect, HIGHEST_PROTOCOL, OPCODE_COUNT, OPCODES, Opcode, OpcodeInfo, StackKind};
+pub use reader::{Op, Reader};
+pub use str::{CodePoints, PickleStr, PickleString};
