@@ -12,6 +12,7 @@
 )]
 
 pub mod directory;
+pub mod draft;
 pub mod error;
 mod journal;
 pub mod manifest;
@@ -21,9 +22,10 @@ pub mod store;
 pub mod writer;
 
 pub use directory::{Check, Origin, Segments};
+pub use draft::{Draft, Publisher, Receipt};
 pub use error::{Category, Error, Result};
 pub use manifest::{Entry, Header, Kind, Manifest, SharedCounts, Source, Xxh3};
 pub use name::{segment_file, validate_names};
 pub use progress::{NoProgress, Progress, Totals};
 pub use store::{Location, ReadAt};
-pub use writer::{Draft, EntryMeta, Existing, Publisher, Receipt, SegmentsWriter};
+pub use writer::{EntryMeta, Existing, SegmentsWriter};

@@ -14,21 +14,17 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
-use xxhash_rust::xxh3::Xxh3 as Xxh3State;
 
 use crate::directory::{Segments, in_order, journal_path, manifest_path};
+use crate::draft::{Draft, Publisher, Receipt};
 use crate::error::{Error, Result};
 use crate::journal::{Journal, Record};
 use crate::manifest::{Entry, FORMAT_VERSION, Header, Kind, Manifest, SharedCounts, Xxh3};
 use crate::name;
-use crate::store::{EntryKind, Guard, Listed, Location, Publication, Store};
+use crate::store::{EntryKind, Guard, Listed, Location, Store};
 
 /// What to do with what the output directory already holds. All three work on
 /// a directory that does not exist or is empty.
@@ -259,7 +255,6 @@ impl SegmentsWriter {
         for file in self.owned.values() {
             self.store.remove(file)?;
         }
-        self.store.sync()?;
         self.store.clear_private()?;
         // That took the session's folder with it.
         self.store.begin_session(&self.session)
@@ -312,11 +307,7 @@ impl SegmentsWriter {
     /// What a worker process needs to publish segments itself. It works until
     /// another writer takes the directory.
     pub fn publisher(&self) -> Publisher {
-        Publisher {
-            store: self.store.clone(),
-            session: self.session.clone(),
-            sha256: self.header.sha256,
-        }
+        Publisher::of_session(self.store.clone(), &self.session, self.header.sha256)
     }
 
     /// Says which segments are about to be written, by name (with or without
@@ -472,18 +463,14 @@ impl SegmentsWriter {
     /// # Errors
     /// [`Error::Io`]; everything committed is kept, and resuming ends the run.
     pub fn finish(self) -> Result<Segments> {
-        let mut removed = false;
         let present = self.store.list()?.unwrap_or_default();
         for found in present {
             let Some(file) = found.name.to_str() else { continue };
             let ours = self.owned.get(&name::same_key(file)).is_some_and(|owned| owned == file);
             if ours && !self.live.contains_key(file) && found.kind != EntryKind::Directory {
+                // Durable together with the manifest.
                 self.store.remove(file)?;
-                removed = true;
             }
-        }
-        if removed {
-            self.store.sync()?;
         }
         let manifest = Manifest {
             header: self.header.clone(),
@@ -598,185 +585,4 @@ fn following(file: &str) -> impl Iterator<Item = String> {
 fn new_session() -> String {
     let random = RandomState::new().hash_one(std::process::id());
     format!("{}-{random:016x}", std::process::id())
-}
-
-/// Publishes segments in the name of a [`SegmentsWriter`], from its own or
-/// another process, without its lock. Once another writer has taken the
-/// directory it can publish nothing more.
-#[derive(Debug, Clone)]
-pub struct Publisher {
-    store: Arc<dyn Store>,
-    session: String,
-    sha256: bool,
-}
-
-impl Publisher {
-    /// The publisher of another process's writer: `session` is that of
-    /// [`Publisher::session`] there.
-    ///
-    /// # Errors
-    /// [`Error::BadName`] when `session` is none.
-    pub fn new(location: &Location, session: &str, sha256: bool) -> Result<Self> {
-        name::validate(session)?;
-        Ok(Publisher { store: location.store(), session: session.to_owned(), sha256 })
-    }
-
-    /// The session's name, to hand to another process.
-    pub fn session(&self) -> &str {
-        &self.session
-    }
-
-    /// Whether segments get a SHA-256.
-    pub fn sha256(&self) -> bool {
-        self.sha256
-    }
-
-    /// Begins a segment of this name (with or without `.pickle`), which the
-    /// writer must have announced.
-    ///
-    /// # Errors
-    /// [`Error::BadName`]; [`Error::TakenOver`] when another writer has the
-    /// directory by now; [`Error::Io`].
-    pub fn draft(&self, name: &str) -> Result<Draft> {
-        let file = name::named_file(name)?;
-        let publication = self.store.create(&self.session, &file)?;
-        let path = self.store.path().join(&file);
-        let digests = Digesting {
-            publication,
-            xxh3: Box::new(Xxh3State::new()),
-            sha256: self.sha256.then(Sha256::new),
-            bytes: 0,
-            failed: false,
-        };
-        Ok(Draft { file, path, writer: BufWriter::with_capacity(64 << 10, digests) })
-    }
-}
-
-/// A segment being written. Small writes are gathered. Dropping it leaves
-/// nothing behind; after any error it can only be dropped.
-pub struct Draft {
-    file: String,
-    path: PathBuf,
-    writer: BufWriter<Digesting>,
-}
-
-/// What a published segment is, as its writer saw it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Receipt {
-    /// The segment's file.
-    pub file: String,
-    /// Its size in bytes.
-    pub bytes: u64,
-    /// Its digest.
-    pub xxh3: Xxh3,
-    /// Its SHA-256, when asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<String>,
-}
-
-impl Draft {
-    /// The file it will be.
-    pub fn file(&self) -> &str {
-        &self.file
-    }
-
-    /// The path it will have, for messages.
-    pub fn path(&self) -> &std::path::Path {
-        &self.path
-    }
-
-    /// Bytes written so far.
-    pub fn bytes(&self) -> u64 {
-        self.writer.get_ref().bytes + self.writer.buffer().len() as u64
-    }
-
-    /// An error of writing to this draft as one of this crate.
-    pub fn error(&self, source: io::Error) -> Error {
-        Error::io("write", &self.path, source)
-    }
-
-    /// Makes the segment durable under its name. The writer must be told by
-    /// [`SegmentsWriter::adopt`] before it counts as done.
-    ///
-    /// # Errors
-    /// [`Error::Io`]; [`Error::TakenOver`]. Also when an earlier write failed:
-    /// such a draft is never published.
-    pub fn publish(self) -> Result<Receipt> {
-        let Draft { file, path, mut writer } = self;
-        writer.flush().map_err(|e| Error::io("write", &path, e))?;
-        let (digests, rest) = writer.into_parts();
-        if digests.failed || !rest.is_ok_and(|rest| rest.is_empty()) {
-            let earlier = io::Error::other("an earlier write to it failed");
-            return Err(Error::io("write", &path, earlier));
-        }
-        digests.publication.publish()?;
-        Ok(Receipt {
-            file,
-            bytes: digests.bytes,
-            xxh3: Xxh3(digests.xxh3.digest128()),
-            sha256: digests.sha256.map(|state| hex(&state.finalize())),
-        })
-    }
-}
-
-impl Write for Draft {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.writer.write(bytes)
-    }
-
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.writer.write_all(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.writer.flush()
-    }
-}
-
-impl std::fmt::Debug for Draft {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Draft").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
-/// Counts and digests what reaches the store.
-struct Digesting {
-    publication: Box<dyn Publication>,
-    xxh3: Box<Xxh3State>,
-    sha256: Option<Sha256>,
-    bytes: u64,
-    failed: bool,
-}
-
-impl Write for Digesting {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.publication.write(bytes) {
-            Ok(written) => {
-                let written_bytes = bytes.get(..written).unwrap_or(bytes);
-                self.xxh3.update(written_bytes);
-                if let Some(sha256) = &mut self.sha256 {
-                    sha256.update(written_bytes);
-                }
-                self.bytes += written as u64;
-                Ok(written)
-            }
-            Err(e) => {
-                self.failed |= e.kind() != io::ErrorKind::Interrupted;
-                Err(e)
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.publication.flush()
-    }
-}
-
-/// Bytes as hexadecimal digits in lower case.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -302,7 +302,11 @@ impl Store for LocalStore {
                 self.remove_if_there(&private.join(&entry.name))?;
             }
         }
-        self.make_dirs(&self.drafts_of(session))
+        // Nothing in there has to survive a crash, so no fsync.
+        for dir in [drafts, self.drafts_of(session)] {
+            self.disk.create_dir(&dir).map_err(|e| Error::io("make directory", &dir, e))?;
+        }
+        Ok(())
     }
 
     fn create(&self, session: &str, file: &str) -> Result<Box<dyn Publication>> {
