@@ -1,0 +1,317 @@
+//! Where pickle bytes come from: one block in memory, or a file object read no further than the
+//! pickle goes.
+//!
+//! Either way the decoder sees a window of bytes. Over a file the window is refilled as C's
+//! unpickler does it: with `peek` where the file has it (nothing is consumed until it is used),
+//! otherwise by reading exactly what the opcode needs. Unlike C, short reads are continued, and
+//! a declared length is never allocated before its bytes arrive.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::object::Raised;
+use crate::state::unpickling_error;
+
+/// Bytes asked for with `peek`.
+const PREFETCH: usize = 128 * 1024;
+/// The most that one `read` asks for; longer values arrive in several.
+const READ_STEP: usize = 16 * 1024 * 1024;
+
+/// The methods of a file that a load uses.
+pub(super) struct File<'py> {
+    pub(super) read: Bound<'py, PyAny>,
+    pub(super) readline: Bound<'py, PyAny>,
+    pub(super) readinto: Option<Bound<'py, PyAny>>,
+    pub(super) peek: Option<Bound<'py, PyAny>>,
+}
+
+impl<'py> File<'py> {
+    /// Looks the methods up.
+    pub(super) fn new(file: &Bound<'py, PyAny>) -> PyResult<File<'py>> {
+        let missing = || {
+            pyo3::exceptions::PyTypeError::new_err(
+                "file must have 'read' and 'readline' attributes",
+            )
+        };
+        Ok(File {
+            peek: file.getattr_opt("peek")?,
+            readinto: file.getattr_opt("readinto")?,
+            read: file.getattr_opt("read")?.ok_or_else(missing)?,
+            readline: file.getattr_opt("readline")?.ok_or_else(missing)?,
+        })
+    }
+}
+
+/// The bytes of one load.
+pub(super) struct Input<'py> {
+    py: Python<'py>,
+    /// The window: `len` bytes from `data`, of which `at` are used up.
+    data: *const u8,
+    at: usize,
+    len: usize,
+    /// How many bytes of the pickle came before the window.
+    before: u64,
+    file: Option<File<'py>>,
+    /// The window's storage when it came from a file.
+    buffer: Vec<u8>,
+    /// Bytes of the window that the file still holds, counted from here on: it was peeked.
+    peeked_from: Option<usize>,
+}
+
+impl<'py> Input<'py> {
+    /// All of the pickle at once.
+    ///
+    /// # Safety
+    /// `bytes` stay valid for as long as the input is used.
+    pub(super) unsafe fn from_slice(py: Python<'py>, bytes: &[u8]) -> Input<'py> {
+        Input {
+            py,
+            data: bytes.as_ptr(),
+            at: 0,
+            len: bytes.len(),
+            before: 0,
+            file: None,
+            buffer: Vec::new(),
+            peeked_from: None,
+        }
+    }
+
+    pub(super) fn from_file(py: Python<'py>, file: File<'py>) -> Input<'py> {
+        Input {
+            py,
+            data: std::ptr::NonNull::dangling().as_ptr(),
+            at: 0,
+            len: 0,
+            before: 0,
+            file: Some(file),
+            buffer: Vec::new(),
+            peeked_from: None,
+        }
+    }
+
+    /// Offset of the next byte, from the beginning of the pickle.
+    pub(super) fn offset(&self) -> u64 {
+        self.before + self.at as u64
+    }
+
+    /// The next opcode's byte; the end of the input is `EOFError`.
+    #[inline(always)]
+    pub(super) fn opcode(&mut self) -> Result<u8, Raised> {
+        if self.at >= self.len && !self.refill(1)? {
+            return Err(pyo3::exceptions::PyEOFError::new_err("Ran out of input").into());
+        }
+        // SAFETY: `at` is below `len`, inside the window.
+        let byte = unsafe { *self.data.add(self.at) };
+        self.at += 1;
+        Ok(byte)
+    }
+
+    /// The next `n` bytes, valid until the next call.
+    #[inline(always)]
+    pub(super) fn take<'a>(&mut self, n: usize) -> Result<&'a [u8], Raised> {
+        if n > self.len - self.at && !self.refill(n)? {
+            return Err(self.truncated());
+        }
+        // SAFETY: `n` bytes lie in the window behind `at`. The lifetime is the caller's promise
+        // to use them before it asks for more.
+        let bytes = unsafe { std::slice::from_raw_parts(self.data.add(self.at), n) };
+        self.at += n;
+        Ok(bytes)
+    }
+
+    /// As [`Input::take`], for a size that is known.
+    #[inline(always)]
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Raised> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N)?);
+        Ok(array)
+    }
+
+    /// The next line with its newline.
+    pub(super) fn line<'a>(&mut self) -> Result<&'a [u8], Raised> {
+        // SAFETY: the rest of the window.
+        let rest =
+            unsafe { std::slice::from_raw_parts(self.data.add(self.at), self.len - self.at) };
+        if let Some(end) = memchr::memchr(b'\n', rest) {
+            return self.take(end + 1);
+        }
+        if self.file.is_none() {
+            return Err(self.truncated());
+        }
+        self.read_line()
+    }
+
+    #[cold]
+    pub(super) fn truncated(&self) -> Raised {
+        unpickling_error(self.py, "pickle data was truncated".to_owned()).into()
+    }
+
+    /// Makes `n` bytes available at `at`; false at the end of the input.
+    #[cold]
+    #[inline(never)]
+    fn refill(&mut self, n: usize) -> Result<bool, Raised> {
+        let Some(file) = &self.file else { return Ok(false) };
+        let peek = file.peek.clone();
+        self.settle()?;
+        if n < PREFETCH
+            && let Some(peek) = peek
+        {
+            match peek.call1((PREFETCH,)) {
+                Ok(ahead) => {
+                    let ahead = bytes_like(&ahead)?;
+                    if ahead.as_bytes().len() >= n {
+                        self.buffer.clear();
+                        self.buffer.extend_from_slice(ahead.as_bytes());
+                        self.window();
+                        self.peeked_from = Some(0);
+                        return Ok(true);
+                    }
+                }
+                Err(error)
+                    if error
+                        .is_instance_of::<pyo3::exceptions::PyNotImplementedError>(self.py) =>
+                {
+                    if let Some(file) = &mut self.file {
+                        file.peek = None;
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.read_exactly(n)
+    }
+
+    /// Tells the file how much of what was peeked is used up, and keeps what was read and is not.
+    fn settle(&mut self) -> Result<(), Raised> {
+        let rest = match self.peeked_from.take() {
+            Some(from) => {
+                let used = self.at - from;
+                if used > 0
+                    && let Some(file) = &self.file
+                {
+                    file.read.call1((used,))?;
+                }
+                Vec::new()
+            }
+            // SAFETY: the rest of the window, which `buffer` holds.
+            None => unsafe {
+                std::slice::from_raw_parts(self.data.add(self.at), self.len - self.at).to_vec()
+            },
+        };
+        self.before += self.at as u64;
+        self.buffer = rest;
+        self.window();
+        Ok(())
+    }
+
+    /// The buffer becomes the window.
+    fn window(&mut self) {
+        self.data = self.buffer.as_ptr();
+        self.len = self.buffer.len();
+        self.at = 0;
+    }
+
+    fn read_exactly(&mut self, n: usize) -> Result<bool, Raised> {
+        while self.buffer.len() < n {
+            let Some(file) = &self.file else { return Ok(false) };
+            let wanted = (n - self.buffer.len()).min(READ_STEP);
+            let read = file.read.call1((wanted,))?;
+            let read = bytes_like(&read)?;
+            if read.as_bytes().is_empty() {
+                self.window();
+                return Ok(false);
+            }
+            self.buffer.extend_from_slice(read.as_bytes());
+            self.window();
+        }
+        self.window();
+        Ok(true)
+    }
+
+    fn read_line<'a>(&mut self) -> Result<&'a [u8], Raised> {
+        self.settle()?;
+        let Some(file) = &self.file else { return Err(self.truncated()) };
+        let line = file.readline.call0()?;
+        self.buffer.extend_from_slice(bytes_like(&line)?.as_bytes());
+        self.window();
+        if self.buffer.last() != Some(&b'\n') {
+            return Err(self.truncated());
+        }
+        let all = self.len;
+        self.take(all)
+    }
+
+    /// Fills `target` from the window and then straight from the file.
+    pub(super) fn read_into(&mut self, target: &mut [u8]) -> Result<(), Raised> {
+        let here = target.len().min(self.len - self.at);
+        let in_window = self.take(here)?;
+        let (first, mut rest) = target.split_at_mut(here);
+        first.copy_from_slice(in_window);
+        if rest.is_empty() {
+            return Ok(());
+        }
+        self.settle()?;
+        while !rest.is_empty() {
+            let Some(file) = &self.file else { return Err(self.truncated()) };
+            let wanted = rest.len().min(READ_STEP);
+            let read = file.read.call1((wanted,))?;
+            let read = bytes_like(&read)?;
+            let read = read.as_bytes();
+            if read.is_empty() || read.len() > rest.len() {
+                return Err(self.truncated());
+            }
+            let (filled, more) = rest.split_at_mut(read.len());
+            filled.copy_from_slice(read);
+            self.before += read.len() as u64;
+            rest = more;
+        }
+        Ok(())
+    }
+
+    /// Whether all input is in memory, so that a length can be checked before allocating.
+    pub(super) fn check_available(&self, n: usize) -> Result<(), Raised> {
+        if self.file.is_none() && n > self.len - self.at { Err(self.truncated()) } else { Ok(()) }
+    }
+
+    /// Whether the input is a file.
+    pub(super) fn is_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// A FRAME's bytes are fetched in one go; `n` is its declared length.
+    pub(super) fn frame(&mut self, n: u64) -> Result<(), Raised> {
+        let n = usize::try_from(n).ok().filter(|n| *n <= isize::MAX as usize);
+        let Some(n) = n else {
+            let message = "FRAME length exceeds system's maximum";
+            return Err(unpickling_error(self.py, message.to_owned()).into());
+        };
+        self.take(n)?;
+        self.at -= n;
+        Ok(())
+    }
+
+    /// The end of the pickle: the file is left right behind it.
+    pub(super) fn finish(&mut self) -> Result<(), Raised> {
+        if self.file.is_some() {
+            self.settle()?;
+        }
+        Ok(())
+    }
+}
+
+fn bytes_like<'py>(answer: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    if let Ok(bytes) = answer.cast::<PyBytes>() {
+        return Ok(bytes.clone());
+    }
+    if answer.is_none() {
+        return Err(pyo3::exceptions::PyBlockingIOError::new_err(
+            "the file has no data yet: load needs a blocking file",
+        ));
+    }
+    // SAFETY: a live object; the result is a new bytes object or null with an exception set.
+    unsafe {
+        let bytes = ffi::PyBytes_FromObject(answer.as_ptr());
+        Ok(Bound::from_owned_ptr_or_err(answer.py(), bytes)?.cast_into()?)
+    }
+}

@@ -1,0 +1,284 @@
+//! Where encoded bytes go: a growing `bytes` object, cut into frames from protocol 4 on.
+//!
+//! The buffer is the `bytes` object that `dumps` returns, so that the result is never copied.
+//! Frames follow CPython's C pickler to the byte (`Modules/_pickle.c`): a frame is closed at the
+//! first opcode boundary at or past 64 KiB, values of 64 KiB and more are written outside of
+//! frames, and a frame that would hold fewer than 4 bytes is left out.
+
+use pyo3::ffi;
+
+use crate::object::{Obj, Owned, Raised};
+
+/// A frame is closed once it holds this many bytes; larger values go outside of frames.
+pub(crate) const FRAME_TARGET: usize = 64 * 1024;
+/// Frames of fewer bytes are not written.
+const FRAME_MIN: usize = 4;
+const FRAME_HEADER: usize = 9;
+const FRAME_OPCODE: u8 = 0x95;
+const FIRST_CAPACITY: usize = 256;
+
+/// The output of one dump.
+pub(crate) struct Output {
+    buffer: *mut ffi::PyObject,
+    data: *mut u8,
+    len: usize,
+    capacity: usize,
+    framing: bool,
+    /// Where the open frame's header is; meaningful while `boundary` is not `usize::MAX`.
+    frame_start: usize,
+    /// The length at which the next opcode boundary closes the frame.
+    boundary: usize,
+    /// Bytes that have left for the file.
+    flushed: u64,
+    /// `file.write`, when the output streams.
+    write: Option<Owned>,
+}
+
+impl Output {
+    pub(crate) fn new(write: Option<Owned>) -> Result<Output, Raised> {
+        let mut output = Output {
+            buffer: std::ptr::null_mut(),
+            data: std::ptr::null_mut(),
+            len: 0,
+            capacity: 0,
+            framing: false,
+            frame_start: 0,
+            boundary: usize::MAX,
+            flushed: 0,
+            write,
+        };
+        output.grow(FIRST_CAPACITY)?;
+        Ok(output)
+    }
+
+    /// Bytes written so far, those that have left included.
+    pub(crate) fn written(&self) -> u64 {
+        self.flushed + self.len as u64
+    }
+
+    pub(crate) fn streams(&self) -> bool {
+        self.write.is_some()
+    }
+
+    #[inline(always)]
+    pub(crate) fn reserve(&mut self, more: usize) -> Result<(), Raised> {
+        if self.capacity - self.len < more { self.grow(more) } else { Ok(()) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, more: usize) -> Result<(), Raised> {
+        let wanted = self.len.saturating_add(more);
+        // Half as much again, as C's pickler grows: peak memory must not exceed its.
+        let capacity = wanted.saturating_add(wanted / 2);
+        let size = ffi::Py_ssize_t::try_from(capacity).map_err(|_| no_memory())?;
+        // SAFETY: `buffer` is null or a bytes object that only we refer to, which is what
+        // _PyBytes_Resize asks for; it sets the pointer to null when it fails.
+        unsafe {
+            if self.buffer.is_null() {
+                self.buffer = ffi::PyBytes_FromStringAndSize(std::ptr::null(), size);
+            } else {
+                _PyBytes_Resize(&mut self.buffer, size);
+            }
+            if self.buffer.is_null() {
+                self.len = 0;
+                self.capacity = 0;
+                self.boundary = usize::MAX;
+                return Err(Raised);
+            }
+            self.data = ffi::PyBytes_AsString(self.buffer).cast::<u8>();
+        }
+        self.capacity = capacity;
+        Ok(())
+    }
+
+    /// Appends bytes for which [`Output::reserve`] has made room.
+    #[inline(always)]
+    fn append_reserved(&mut self, bytes: &[u8]) {
+        debug_assert!(self.capacity - self.len >= bytes.len());
+        // SAFETY: the caller reserved room, and `bytes` is never part of our own buffer.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.data.add(self.len), bytes.len());
+        }
+        self.len += bytes.len();
+    }
+
+    #[inline(always)]
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Raised> {
+        self.reserve(bytes.len())?;
+        self.append_reserved(bytes);
+        Ok(())
+    }
+
+    #[inline(always)]
+    pub(crate) fn byte(&mut self, byte: u8) -> Result<(), Raised> {
+        self.reserve(1)?;
+        // SAFETY: one byte of room was just made.
+        unsafe { *self.data.add(self.len) = byte };
+        self.len += 1;
+        Ok(())
+    }
+
+    /// A header and its payload in one go, for payloads below [`FRAME_TARGET`].
+    #[inline(always)]
+    pub(crate) fn write_two(&mut self, header: &[u8], payload: &[u8]) -> Result<(), Raised> {
+        self.reserve(header.len() + payload.len())?;
+        self.append_reserved(header);
+        self.append_reserved(payload);
+        Ok(())
+    }
+
+    /// Begins framing; the first frame opens at once.
+    pub(crate) fn start_framing(&mut self) -> Result<(), Raised> {
+        self.framing = true;
+        self.open_frame()
+    }
+
+    fn open_frame(&mut self) -> Result<(), Raised> {
+        self.frame_start = self.len;
+        self.write(&[0; FRAME_HEADER])?;
+        self.boundary = self.len + FRAME_TARGET;
+        Ok(())
+    }
+
+    /// Called before every value: closes the frame when it is full, and lets it leave.
+    #[inline(always)]
+    pub(crate) fn opcode_boundary(&mut self) -> Result<(), Raised> {
+        if self.len >= self.boundary { self.next_frame() } else { Ok(()) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn next_frame(&mut self) -> Result<(), Raised> {
+        self.close_frame();
+        if self.write.is_some() {
+            self.flush()?;
+        }
+        self.open_frame()
+    }
+
+    fn close_frame(&mut self) {
+        if self.boundary == usize::MAX {
+            return;
+        }
+        self.boundary = usize::MAX;
+        let body = self.frame_start + FRAME_HEADER;
+        let size = self.len - body;
+        // SAFETY: the frame's header lies at frame_start, inside the buffer, before `len`.
+        unsafe {
+            let at = self.data.add(self.frame_start);
+            if size >= FRAME_MIN {
+                *at = FRAME_OPCODE;
+                std::ptr::copy_nonoverlapping(
+                    (size as u64).to_le_bytes().as_ptr(),
+                    at.add(1),
+                    FRAME_HEADER - 1,
+                );
+            } else {
+                std::ptr::copy(at.add(FRAME_HEADER), at, size);
+                self.len -= FRAME_HEADER;
+            }
+        }
+    }
+
+    /// Writes a large value outside of frames; `payload` is the object that holds `data`, handed
+    /// to `file.write` uncopied when the output streams.
+    pub(crate) fn write_large(
+        &mut self,
+        header: &[u8],
+        data: &[u8],
+        payload: Option<Obj>,
+    ) -> Result<(), Raised> {
+        self.close_frame();
+        self.write(header)?;
+        if self.write.is_some() {
+            self.flush()?;
+            match payload {
+                Some(obj) => self.send(obj)?,
+                None => {
+                    let copy = new_bytes(data)?;
+                    self.send(copy.obj())?;
+                }
+            }
+            self.flushed += data.len() as u64;
+        } else {
+            // Exactly what is needed, as C's pickler does, would reallocate at the next opcode.
+            self.write(data)?;
+        }
+        if self.framing { self.open_frame() } else { Ok(()) }
+    }
+
+    fn send(&self, obj: Obj) -> Result<(), Raised> {
+        let Some(write) = &self.write else { return Ok(()) };
+        // SAFETY: both are live objects; a null result means that an exception is set.
+        let answer =
+            unsafe { Owned::from_new(ffi::PyObject_CallOneArg(write.ptr(), obj.ptr()))? };
+        drop(answer);
+        Ok(())
+    }
+
+    /// Hands the buffered bytes to `file.write`.
+    fn flush(&mut self) -> Result<(), Raised> {
+        if self.len == 0 {
+            return Ok(());
+        }
+        let ready = self.take_bytes()?;
+        self.flushed += crate::object::bytes_of(ready.obj()).len() as u64;
+        self.send(ready.obj())?;
+        drop(ready);
+        self.grow(FRAME_TARGET)
+    }
+
+    fn take_bytes(&mut self) -> Result<Owned, Raised> {
+        // SAFETY: the buffer is ours alone; on failure _PyBytes_Resize frees it and sets null.
+        let bytes = unsafe {
+            _PyBytes_Resize(&mut self.buffer, self.len as ffi::Py_ssize_t);
+            Owned::from_new(std::mem::replace(&mut self.buffer, std::ptr::null_mut()))
+        };
+        self.len = 0;
+        self.capacity = 0;
+        self.data = std::ptr::null_mut();
+        bytes
+    }
+
+    /// Closes the last frame. Gives the bytes, or sends them to the file and gives none.
+    pub(crate) fn finish(&mut self) -> Result<Option<Owned>, Raised> {
+        self.close_frame();
+        self.framing = false;
+        if self.write.is_some() {
+            self.flush()?;
+            return Ok(None);
+        }
+        self.take_bytes().map(Some)
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        // SAFETY: the buffer is null or a reference of ours.
+        unsafe { ffi::Py_XDECREF(self.buffer) }
+    }
+}
+
+unsafe extern "C" {
+    /// Changes the size of a bytes object that nobody else refers to (documented C API, which
+    /// the bindings leave out).
+    fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, size: ffi::Py_ssize_t) -> std::ffi::c_int;
+}
+
+/// A new `bytes` object holding a copy.
+pub(crate) fn new_bytes(data: &[u8]) -> Result<Owned, Raised> {
+    // SAFETY: the pointer and length are those of a slice; null means that an exception is set.
+    unsafe {
+        Owned::from_new(ffi::PyBytes_FromStringAndSize(
+            data.as_ptr().cast(),
+            data.len() as ffi::Py_ssize_t,
+        ))
+    }
+}
+
+fn no_memory() -> Raised {
+    // SAFETY: the GIL is held; this sets the exception.
+    unsafe { ffi::PyErr_NoMemory() };
+    Raised
+}
