@@ -106,8 +106,7 @@ impl<'py> Decoder<'_, 'py> {
         let keywords = self.pop()?;
         let args = self.pop()?;
         let class = self.pop()?;
-        let value =
-            self.new_object("NEWOBJ_EX", class.obj(), args.obj(), Some(keywords.obj()))?;
+        let value = self.new_object("NEWOBJ_EX", class.obj(), args.obj(), Some(keywords.obj()))?;
         self.push(value);
         Ok(())
     }
@@ -123,13 +122,12 @@ impl<'py> Decoder<'_, 'py> {
         let py = self.py;
         let class_object = class.bound(py);
         if !class_object.is_instance_of::<PyType>() {
-            return self.fail(format!(
-                "{opcode} class argument must be a type, not {}",
-                type_name(class)
-            ));
+            return self
+                .fail(format!("{opcode} class argument must be a type, not {}", type_name(class)));
         }
         if !args.bound(py).is_instance_of::<PyTuple>() {
-            return self.fail(format!("{opcode} args argument must be a tuple, not {}", type_name(args)));
+            return self
+                .fail(format!("{opcode} args argument must be a tuple, not {}", type_name(args)));
         }
         if let Some(keywords) = keywords
             && !keywords.bound(py).is_instance_of::<PyDict>()
@@ -147,9 +145,7 @@ impl<'py> Decoder<'_, 'py> {
         self.hook(|| {
             let keywords = keywords.map_or(std::ptr::null_mut(), Obj::ptr);
             // SAFETY: the type's own constructor, with a tuple and null or a dict.
-            let value = unsafe {
-                Bound::from_owned_ptr_or_err(py, new(ty, args.ptr(), keywords))?
-            };
+            let value = unsafe { Bound::from_owned_ptr_or_err(py, new(ty, args.ptr(), keywords))? };
             Ok(Owned::from_bound(value))
         })
     }
@@ -298,29 +294,26 @@ pub fn find_class<'py>(
     let (module, name) =
         if fix_imports { python3_names(module, name)? } else { (module.clone(), name.clone()) };
     let loaded = py.import(module.cast::<PyString>()?)?;
+    let missing = || -> PyErr {
+        let repr =
+            |obj: &Bound<'_, PyAny>| obj.repr().map(|repr| repr.to_string()).unwrap_or_default();
+        let message = format!("Can't get attribute {} on {}", repr(&name), repr(&loaded));
+        pyo3::exceptions::PyAttributeError::new_err(message)
+    };
     if protocol < 4 {
-        return loaded.getattr(name.cast::<PyString>()?);
+        return loaded.getattr_opt(name.cast::<PyString>()?)?.ok_or_else(missing);
     }
     let mut value = loaded.clone().into_any();
     let dotted = name.cast::<PyString>()?.to_string_lossy().into_owned();
+    if dotted.split('.').any(|part| part == "<locals>") {
+        return Err(pyo3::exceptions::PyAttributeError::new_err(format!(
+            "Can't get local attribute {} on {}",
+            name.repr()?,
+            loaded.repr()?
+        )));
+    }
     for part in dotted.split('.') {
-        if part == "<locals>" {
-            return Err(pyo3::exceptions::PyAttributeError::new_err(format!(
-                "Can't get local attribute {} on {}",
-                name.repr()?,
-                loaded.repr()?
-            )));
-        }
-        value = value.getattr_opt(part)?.ok_or_else(|| {
-            let repr = |obj: &Bound<'_, PyAny>| {
-                obj.repr().map(|repr| repr.to_string()).unwrap_or_default()
-            };
-            pyo3::exceptions::PyAttributeError::new_err(format!(
-                "Can't get attribute {} on {}",
-                repr(&name),
-                repr(&loaded)
-            ))
-        })?;
+        value = value.getattr_opt(part)?.ok_or_else(missing)?;
     }
     Ok(value)
 }

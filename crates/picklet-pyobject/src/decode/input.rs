@@ -90,11 +90,6 @@ impl<'py> Input<'py> {
         }
     }
 
-    /// Offset of the next byte, from the beginning of the pickle.
-    pub(super) fn offset(&self) -> u64 {
-        self.before + self.at as u64
-    }
-
     /// The next opcode's byte; the end of the input is `EOFError`.
     #[inline(always)]
     pub(super) fn opcode(&mut self) -> Result<u8, Raised> {
@@ -169,8 +164,7 @@ impl<'py> Input<'py> {
                     }
                 }
                 Err(error)
-                    if error
-                        .is_instance_of::<pyo3::exceptions::PyNotImplementedError>(self.py) =>
+                    if error.is_instance_of::<pyo3::exceptions::PyNotImplementedError>(self.py) =>
                 {
                     if let Some(file) = &mut self.file {
                         file.peek = None;
@@ -253,20 +247,46 @@ impl<'py> Input<'py> {
         }
         self.settle()?;
         while !rest.is_empty() {
-            let Some(file) = &self.file else { return Err(self.truncated()) };
-            let wanted = rest.len().min(READ_STEP);
-            let read = file.read.call1((wanted,))?;
-            let read = bytes_like(&read)?;
-            let read = read.as_bytes();
-            if read.is_empty() || read.len() > rest.len() {
-                return Err(self.truncated());
+            let filled = self.read_some(rest)?;
+            self.before += filled as u64;
+            match rest.get_mut(filled..) {
+                Some(more) if filled > 0 => rest = more,
+                _ => return Err(self.truncated()),
             }
-            let (filled, more) = rest.split_at_mut(read.len());
-            filled.copy_from_slice(read);
-            self.before += read.len() as u64;
-            rest = more;
         }
         Ok(())
+    }
+
+    /// One read from the file to the beginning of `target`; gives the bytes filled.
+    fn read_some(&self, target: &mut [u8]) -> Result<usize, Raised> {
+        let Some(file) = &self.file else { return Ok(0) };
+        if let Some(readinto) = &file.readinto {
+            // SAFETY: the view covers `target`, which outlives it: it is released below, and a
+            // file that still holds on to it makes that an error.
+            let view = unsafe {
+                let view = ffi::PyMemoryView_FromMemory(
+                    target.as_mut_ptr().cast(),
+                    target.len() as ffi::Py_ssize_t,
+                    ffi::PyBUF_WRITE,
+                );
+                Bound::from_owned_ptr_or_err(self.py, view)?
+            };
+            let filled = readinto.call1((&view,));
+            view.call_method0("release")?;
+            let filled = filled?;
+            if filled.is_none() {
+                return Err(no_data_yet().into());
+            }
+            return Ok(filled.extract::<usize>()?.min(target.len()));
+        }
+        let read = file.read.call1((target.len().min(READ_STEP),))?;
+        let read = bytes_like(&read)?;
+        let read = read.as_bytes();
+        match target.get_mut(..read.len()) {
+            Some(place) => place.copy_from_slice(read),
+            None => return Err(self.truncated()),
+        }
+        Ok(read.len())
     }
 
     /// Whether all input is in memory, so that a length can be checked before allocating.
@@ -283,8 +303,11 @@ impl<'py> Input<'py> {
     pub(super) fn frame(&mut self, n: u64) -> Result<(), Raised> {
         let n = usize::try_from(n).ok().filter(|n| *n <= isize::MAX as usize);
         let Some(n) = n else {
-            let message = "FRAME length exceeds system's maximum";
-            return Err(unpickling_error(self.py, message.to_owned()).into());
+            return Err(pyo3::exceptions::PyOverflowError::new_err(format!(
+                "FRAME length exceeds system's maximum of {} bytes",
+                isize::MAX
+            ))
+            .into());
         };
         self.take(n)?;
         self.at -= n;
@@ -305,13 +328,17 @@ fn bytes_like<'py>(answer: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> 
         return Ok(bytes.clone());
     }
     if answer.is_none() {
-        return Err(pyo3::exceptions::PyBlockingIOError::new_err(
-            "the file has no data yet: load needs a blocking file",
-        ));
+        return Err(no_data_yet());
     }
     // SAFETY: a live object; the result is a new bytes object or null with an exception set.
     unsafe {
         let bytes = ffi::PyBytes_FromObject(answer.as_ptr());
         Ok(Bound::from_owned_ptr_or_err(answer.py(), bytes)?.cast_into()?)
     }
+}
+
+fn no_data_yet() -> PyErr {
+    pyo3::exceptions::PyBlockingIOError::new_err(
+        "the file has no data yet: load needs a blocking file",
+    )
 }

@@ -58,20 +58,4 @@ impl Memo {
             self.used += 1;
         }
     }
-
-    /// Puts `new` wherever `old` is memoised.
-    pub(super) fn replace(&mut self, indexes: &[u64], old: Obj, new: Obj) {
-        for index in indexes {
-            if self.get(*index) == Some(old) {
-                self.put(*index, new);
-            }
-        }
-    }
-
-    /// The memoised objects with their indexes, ascending in the dense part.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, Obj)> + '_ {
-        let dense = self.dense.iter().enumerate();
-        let dense = dense.filter_map(|(at, slot)| Some((at as u64, slot.as_ref()?.obj())));
-        dense.chain(self.sparse.iter().map(|(index, owned)| (*index, owned.obj())))
-    }
 }

@@ -173,6 +173,12 @@ impl<'a, 'py> Decoder<'a, 'py> {
     }
 
     #[cold]
+    fn too_large<T>(&self, opcode: &str) -> Result<T, Raised> {
+        let message = format!("{opcode} exceeds system's maximum size of {} bytes", isize::MAX);
+        Err(pyo3::exceptions::PyOverflowError::new_err(message).into())
+    }
+
+    #[cold]
     #[inline(never)]
     fn underflow<T>(&self) -> Result<T, Raised> {
         self.fail(if self.marks.is_empty() {
@@ -374,7 +380,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
             0x8d => {
                 let len = u64::from_le_bytes(self.input.array()?);
                 let Ok(len) = isize::try_from(len) else {
-                    return self.fail("BINUNICODE8 exceeds system's maximum size");
+                    return self.too_large("BINUNICODE");
                 };
                 let text = build::text(self.input.take(len.unsigned_abs())?)?;
                 self.push(text);
@@ -451,10 +457,9 @@ impl<'a, 'py> Decoder<'a, 'py> {
             b'p' => {
                 let index = self.text_index()?;
                 let Ok(index) = u64::try_from(index) else {
-                    return Err(pyo3::exceptions::PyValueError::new_err(
-                        "negative PUT argument",
-                    )
-                    .into());
+                    return Err(
+                        pyo3::exceptions::PyValueError::new_err("negative PUT argument").into()
+                    );
                 };
                 self.put(index)
             }
@@ -532,7 +537,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
     #[inline]
     fn set_items(&mut self, from: usize) -> Result<(), Raised> {
         let target = self.below(from)?;
-        if (self.stack.len() - from) % 2 != 0 {
+        if !(self.stack.len() - from).is_multiple_of(2) {
             return self.fail("odd number of items for SETITEMS");
         }
         if target.ty() != object::dict_type() {
@@ -551,7 +556,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
 
     fn build_dict(&mut self) -> Result<(), Raised> {
         let mark = self.pop_mark()?;
-        if (self.stack.len() - mark) % 2 != 0 {
+        if !(self.stack.len() - mark).is_multiple_of(2) {
             return self.fail("odd number of items for DICT");
         }
         let dict = build::empty_dict()?;
@@ -601,8 +606,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
     /// `bytes` or `bytearray` of a declared length, read in place.
     fn large_bytes(&mut self, len: u64, mutable: bool) -> Result<(), Raised> {
         let Ok(size) = isize::try_from(len) else {
-            let what = if mutable { "BYTEARRAY8" } else { "BINBYTES8" };
-            return self.fail(format!("{what} exceeds system's maximum size of bytes"));
+            return self.too_large(if mutable { "BYTEARRAY8" } else { "BINBYTES" });
         };
         let len = size.unsigned_abs();
         self.input.check_available(len)?;

@@ -22,7 +22,7 @@ impl<'py> Decoder<'_, 'py> {
         let value = match c_integer(line) {
             Some(value @ (0 | 1)) if line.len() == 2 => object::boolean(value == 1).to_owned(),
             Some(value) => build::int(value)?,
-            None => python_int(line, 0)?,
+            None => python_int(line, 0).map_err(not_an_int)?,
         };
         self.push(value);
         Ok(())
@@ -42,11 +42,7 @@ impl<'py> Decoder<'_, 'py> {
         let mut end = std::ptr::null_mut();
         // SAFETY: the text ends with NUL; `end` is set to a place inside it.
         let value = unsafe {
-            ffi::PyOS_string_to_double(
-                text.as_ptr().cast(),
-                &mut end,
-                ffi::PyExc_OverflowError,
-            )
+            ffi::PyOS_string_to_double(text.as_ptr().cast(), &mut end, ffi::PyExc_OverflowError)
         };
         // SAFETY: the GIL is held.
         if value == -1.0 && !unsafe { ffi::PyErr_Occurred() }.is_null() {
@@ -54,10 +50,9 @@ impl<'py> Decoder<'_, 'py> {
         }
         let parsed = (end as usize).wrapping_sub(text.as_ptr() as usize);
         if parsed != line.len() {
-            return Err(pyo3::exceptions::PyValueError::new_err(
-                "could not convert string to float",
-            )
-            .into());
+            let line = String::from_utf8_lossy(line);
+            let message = format!("could not convert string to float: '{line}'");
+            return Err(pyo3::exceptions::PyValueError::new_err(message).into());
         }
         self.push(build::float(value)?);
         Ok(())
@@ -157,8 +152,8 @@ impl<'py> Decoder<'_, 'py> {
 
     pub(super) fn no_persistent_load<T>(&self) -> Result<T, Raised> {
         self.fail(
-            "A load persistent id instruction was encountered, but no persistent_load function \
-             was specified.",
+            "A load persistent id instruction was encountered,\n\
+             but no persistent_load function was specified.",
         )
     }
 
@@ -251,16 +246,18 @@ fn c_integer(line: &[u8]) -> Option<i64> {
     Some(value)
 }
 
+/// INT's error, as C words it.
+fn not_an_int(raised: Raised) -> Raised {
+    drop(raised.take());
+    pyo3::exceptions::PyValueError::new_err("could not convert string to int").into()
+}
+
 /// `int(line, base)`.
 fn python_int(line: &[u8], base: std::ffi::c_int) -> Result<Owned, Raised> {
     let text = nul_terminated(line);
     // SAFETY: the text ends with NUL; null means that an exception is set.
     let value = unsafe {
-        Owned::from_new(ffi::PyLong_FromString(
-            text.as_ptr().cast(),
-            std::ptr::null_mut(),
-            base,
-        ))?
+        Owned::from_new(ffi::PyLong_FromString(text.as_ptr().cast(), std::ptr::null_mut(), base))?
     };
     if line.contains(&0) {
         return Err(pyo3::exceptions::PyValueError::new_err(

@@ -190,7 +190,10 @@ impl Encoder<'_, '_> {
         let len = object::set_len(obj);
         let mut position = 0;
         while let Some(item) = object::set_next(obj, &mut position) {
-            self.save_item(item)?;
+            // As for tuples: only what cannot be met again has items that cannot.
+            let unshared = unshared && item.is_unshared();
+            let held = item.to_owned();
+            self.save(held.obj(), unshared)?;
             check_size(len, object::set_len(obj), "set")?;
         }
         self.leave_fast(obj);
@@ -232,8 +235,9 @@ impl Encoder<'_, '_> {
         }
         for index in 0..len {
             let item = object::tuple_item(obj, index);
-            // A tuple never changes, so that its items need no holding.
-            let unshared = self.unshared(item);
+            // A tuple never changes, so that its items need no holding. It is memoised after its
+            // items: one that can be met again inside itself brings all of them twice.
+            let unshared = unshared && item.is_unshared();
             self.save(item, unshared)?;
         }
         // Met again inside itself: throw the items away and take the memoised one.
@@ -265,9 +269,7 @@ impl Encoder<'_, '_> {
     #[cold]
     fn enter_fast_slowly(&mut self, obj: Obj) -> Done {
         self.fast_depth += 1;
-        if self.fast_depth >= FAST_NESTING_LIMIT
-            && !self.fast_open.insert(obj.ptr() as usize)
-        {
+        if self.fast_depth >= FAST_NESTING_LIMIT && !self.fast_open.insert(obj.ptr() as usize) {
             use pyo3::prelude::*;
             let name = obj.bound(self.py).get_type().name()?.to_string();
             return Err(pyo3::exceptions::PyValueError::new_err(format!(

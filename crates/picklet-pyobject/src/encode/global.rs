@@ -102,13 +102,9 @@ impl<'py> Encoder<'_, 'py> {
         let Some(module) = modules.get_item(&module_name)? else { return Err(Stop::Restart) };
         let Ok(exact) = module.cast_exact::<PyModule>() else { return Err(Stop::Restart) };
         match exact.dict().get_item(&name)? {
-            Some(value) if value.is(&this) => Ok(Found {
-                module_name,
-                last: name.clone(),
-                name,
-                parent: module.clone(),
-                module,
-            }),
+            Some(value) if value.is(&this) => {
+                Ok(Found { module_name, last: name.clone(), name, parent: module.clone(), module })
+            }
             _ => Err(Stop::Restart),
         }
     }

@@ -130,14 +130,6 @@ impl Memo {
         self.release(&old);
     }
 
-    /// The memoised objects with their indexes, in no particular order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Obj, u32)> + '_ {
-        self.entries.iter().filter(|entry| !entry.key.is_null()).map(|entry| {
-            // SAFETY: a memoised object is alive while it is in the memo (see `Hold`).
-            (unsafe { Obj::new(entry.key) }, entry.index)
-        })
-    }
-
     fn release(&self, entries: &[Entry]) {
         if self.hold == Hold::Strong {
             for entry in entries.iter().filter(|entry| !entry.key.is_null()) {

@@ -18,10 +18,10 @@ mod scalars;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-pub use self::memo::Memo;
 use self::memo::Hold;
-pub(crate) use self::output::new_bytes;
+pub use self::memo::Memo;
 use self::output::Output;
+pub(crate) use self::output::new_bytes;
 use crate::object::{self, Obj, Owned, Raised};
 use crate::state::State;
 
@@ -193,9 +193,6 @@ fn start<'py>(
 ) -> Done<Option<Owned>> {
     let hooked = hooks.persistent_id.is_some() || hooks.reducer_override.is_some();
     let mode = if hooked || options.fast { Mode::Full } else { mode };
-    if mode != Mode::Full || write.is_some() || !options.fast {
-        // Nothing: the combinations below are all valid.
-    }
     let mut encoder = Encoder::new(obj.py(), options, hooks, mode, write)?;
     encoder.header()?;
     encoder.save(Obj::of(obj), false)?;
@@ -279,12 +276,6 @@ impl<'a, 'py> Encoder<'a, 'py> {
     #[inline(always)]
     fn leave_pure(&self) -> Done {
         if self.pure { Err(Stop::Restart) } else { Ok(()) }
-    }
-
-    /// Whether `obj`, just read from a container that owns a reference to it, can be met again.
-    #[inline(always)]
-    fn unshared(&self, obj: Obj) -> bool {
-        self.pure && obj.is_unshared()
     }
 
     /// Writes one value. `unshared`: it cannot be met again, see the module docs.

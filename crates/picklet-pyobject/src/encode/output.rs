@@ -56,10 +56,6 @@ impl Output {
         self.flushed + self.len as u64
     }
 
-    pub(crate) fn streams(&self) -> bool {
-        self.write.is_some()
-    }
-
     #[inline(always)]
     pub(crate) fn reserve(&mut self, more: usize) -> Result<(), Raised> {
         if self.capacity - self.len < more { self.grow(more) } else { Ok(()) }
@@ -211,8 +207,7 @@ impl Output {
     fn send(&self, obj: Obj) -> Result<(), Raised> {
         let Some(write) = &self.write else { return Ok(()) };
         // SAFETY: both are live objects; a null result means that an exception is set.
-        let answer =
-            unsafe { Owned::from_new(ffi::PyObject_CallOneArg(write.ptr(), obj.ptr()))? };
+        let answer = unsafe { Owned::from_new(ffi::PyObject_CallOneArg(write.ptr(), obj.ptr()))? };
         drop(answer);
         Ok(())
     }

@@ -70,8 +70,7 @@ impl<'py> Encoder<'_, 'py> {
         let py = self.py;
         let len = object::tuple_len(value);
         if !(2..=6).contains(&len) {
-            return self
-                .refuse("tuple returned by __reduce__ must contain 2 through 6 elements");
+            return self.refuse("tuple returned by __reduce__ must contain 2 through 6 elements");
         }
         let part = |index: usize| {
             (index < len)
@@ -87,9 +86,8 @@ impl<'py> Encoder<'_, 'py> {
             return self.refuse("second item of the tuple returned by __reduce__ must be a tuple");
         }
         for (index, place) in [(3, "fourth"), (4, "fifth")] {
-            // SAFETY: a live object.
             if let Some(items) = part(index)
-                && unsafe { ffi::PyIter_Check(items.ptr()) } == 0
+                && !is_iterator(items)
             {
                 return self.refuse(&format!(
                     "{place} element of the tuple returned by __reduce__ must be an iterator, not {}",
@@ -351,6 +349,11 @@ fn next_item(items: Obj) -> Result<Option<Owned>, Stop> {
             Err(Raised) => Err(Stop::Raised),
         }
     }
+}
+
+fn is_iterator(obj: Obj) -> bool {
+    // SAFETY: a live object.
+    unsafe { ffi::PyIter_Check(obj.ptr()) != 0 }
 }
 
 fn type_name(obj: Obj) -> String {

@@ -6,7 +6,7 @@ use pyo3::types::PyTuple;
 
 use super::output::FRAME_TARGET;
 use super::{Done, Encoder};
-use crate::object::{self, Obj, Owned, Text, INT_DIGIT_BITS};
+use crate::object::{self, INT_DIGIT_BITS, Obj, Owned, Text};
 
 impl Encoder<'_, '_> {
     #[inline(always)]
@@ -134,9 +134,8 @@ impl Encoder<'_, '_> {
             }
             Text::Ucs4(units) => self.save_encoded(units.len() * 4, units.iter().copied()),
             Text::Other => {
-                let bytes = obj
-                    .bound(self.py)
-                    .call_method1("encode", ("utf-8", "surrogatepass"))?;
+                let bytes =
+                    obj.bound(self.py).call_method1("encode", ("utf-8", "surrogatepass"))?;
                 let bytes = Owned::from_bound(bytes);
                 self.save_utf8(object::bytes_of(bytes.obj()))
             }
@@ -198,9 +197,8 @@ impl Encoder<'_, '_> {
             Text::Ucs2(units) => units.iter().for_each(|unit| push(u32::from(*unit))),
             Text::Ucs4(units) => units.iter().for_each(|unit| push(*unit)),
             Text::Other => {
-                let bytes = obj
-                    .bound(self.py)
-                    .call_method1("encode", ("utf-32-le", "surrogatepass"))?;
+                let bytes =
+                    obj.bound(self.py).call_method1("encode", ("utf-32-le", "surrogatepass"))?;
                 let bytes = Owned::from_bound(bytes);
                 for unit in object::bytes_of(bytes.obj()).chunks_exact(4) {
                     if let [a, b, c, d] = unit {
@@ -272,7 +270,10 @@ impl Encoder<'_, '_> {
         let call = if data.is_empty() {
             (ty, PyTuple::empty(py)).into_pyobject(py)?
         } else {
-            (ty, (pyo3::types::PyBytes::new(py, data),)).into_pyobject(py)?
+            // SAFETY: a live bytearray. As in C this never gives one of the interpreter's shared
+            // one-byte objects, whose identity would show in the memo.
+            let copy = unsafe { Owned::from_new(ffi::PyBytes_FromObject(obj.ptr()))? };
+            (ty, (copy.into_bound(py),)).into_pyobject(py)?
         };
         self.save_reduce(Obj::of(&call), Some(obj))
     }
@@ -300,7 +301,8 @@ impl Encoder<'_, '_> {
         let contiguous = view.suboffsets.is_null()
             && unsafe { ffi::PyBuffer_IsContiguous(view, b'A' as std::ffi::c_char) } != 0;
         if !contiguous {
-            let message = "PickleBuffer can not be pickled when pointing to a non-contiguous buffer";
+            let message =
+                "PickleBuffer can not be pickled when pointing to a non-contiguous buffer";
             return Err(crate::state::pickling_error(py, message.to_owned()).into());
         }
         let readonly = view.readonly != 0;

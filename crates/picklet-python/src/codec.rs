@@ -1,0 +1,157 @@
+//! `dumps`, `loads` and their file forms as Python functions.
+
+use picklet_pyobject::decode::{self, DecodeOptions};
+use picklet_pyobject::encode::{self, EncodeOptions, Hooks, Style};
+use pyo3::buffer::PyBuffer;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+fn encode_options(
+    protocol: Option<i64>,
+    fix_imports: bool,
+    style: Style,
+) -> PyResult<EncodeOptions> {
+    EncodeOptions { fix_imports, style, ..EncodeOptions::default() }.with_protocol(protocol)
+}
+
+fn hooks<'py>(
+    options: EncodeOptions,
+    buffer_callback: Option<Bound<'py, PyAny>>,
+) -> PyResult<Hooks<'py>> {
+    if buffer_callback.is_some() && options.protocol < 5 {
+        return Err(pyo3::exceptions::PyValueError::new_err("buffer_callback needs protocol >= 5"));
+    }
+    Ok(Hooks { buffer_callback, ..Hooks::default() })
+}
+
+/// Pickle `obj` to bytes.
+#[pyfunction]
+#[pyo3(signature = (obj, protocol=None, *, fix_imports=true, buffer_callback=None))]
+pub(crate) fn dumps<'py>(
+    obj: &Bound<'py, PyAny>,
+    protocol: Option<i64>,
+    fix_imports: bool,
+    buffer_callback: Option<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let options = encode_options(protocol, fix_imports, Style::Native)?;
+    encode::dumps(obj, options, &hooks(options, buffer_callback)?)
+}
+
+/// Pickle `obj` to bytes, the same bytes that `pickle.dumps` gives.
+#[pyfunction]
+#[pyo3(signature = (obj, protocol=None, *, fix_imports=true, buffer_callback=None))]
+pub(crate) fn compat_dumps<'py>(
+    obj: &Bound<'py, PyAny>,
+    protocol: Option<i64>,
+    fix_imports: bool,
+    buffer_callback: Option<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let options = encode_options(protocol, fix_imports, Style::Compat)?;
+    encode::dumps(obj, options, &hooks(options, buffer_callback)?)
+}
+
+fn write_method<'py>(file: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    file.getattr_opt("write")?
+        .ok_or_else(|| pyo3::exceptions::PyTypeError::new_err("file must have a 'write' attribute"))
+}
+
+/// Pickle `obj` into the file object `file`.
+#[pyfunction]
+#[pyo3(signature = (obj, file, protocol=None, *, fix_imports=true, buffer_callback=None))]
+pub(crate) fn dump<'py>(
+    obj: &Bound<'py, PyAny>,
+    file: &Bound<'py, PyAny>,
+    protocol: Option<i64>,
+    fix_imports: bool,
+    buffer_callback: Option<Bound<'py, PyAny>>,
+) -> PyResult<()> {
+    let options = encode_options(protocol, fix_imports, Style::Native)?;
+    encode::dump(obj, &write_method(file)?, options, &hooks(options, buffer_callback)?)
+}
+
+/// Pickle `obj` into the file object `file`, the same bytes that `pickle.dump` writes.
+#[pyfunction]
+#[pyo3(signature = (obj, file, protocol=None, *, fix_imports=true, buffer_callback=None))]
+pub(crate) fn compat_dump<'py>(
+    obj: &Bound<'py, PyAny>,
+    file: &Bound<'py, PyAny>,
+    protocol: Option<i64>,
+    fix_imports: bool,
+    buffer_callback: Option<Bound<'py, PyAny>>,
+) -> PyResult<()> {
+    let options = encode_options(protocol, fix_imports, Style::Compat)?;
+    encode::dump(obj, &write_method(file)?, options, &hooks(options, buffer_callback)?)
+}
+
+/// Runs `read` on the bytes of a bytes-like object.
+pub(crate) fn with_bytes<'py, T>(
+    data: &Bound<'py, PyAny>,
+    read: impl FnOnce(&[u8]) -> PyResult<T>,
+) -> PyResult<T> {
+    if let Ok(bytes) = data.cast::<PyBytes>() {
+        return read(bytes.as_bytes());
+    }
+    let buffer = PyBuffer::<u8>::get(data).or_else(|_| {
+        // Buffers of other items than bytes are taken as the bytes they are.
+        let view = data.py().import("builtins")?.getattr("memoryview")?.call1((data,))?;
+        PyBuffer::<u8>::get(&view.call_method1("cast", ("B",))?)
+    })?;
+    // A copy when the buffer may change: the load may run code that writes to it.
+    let copy = buffer.to_vec(data.py())?;
+    read(&copy)
+}
+
+/// Load the pickle in `data` with pickle's full behaviour: runs what the pickle says.
+#[pyfunction]
+#[pyo3(signature = (data, /, *, fix_imports=true, encoding="ASCII", errors="strict", buffers=None))]
+pub(crate) fn compat_loads<'py>(
+    py: Python<'py>,
+    data: &Bound<'py, PyAny>,
+    fix_imports: bool,
+    encoding: &str,
+    errors: &str,
+    buffers: Option<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let options = decode_options(fix_imports, encoding, errors, buffers);
+    with_bytes(data, |bytes| decode::loads(py, bytes, &options))
+}
+
+/// Load one pickle from the file object `file` with pickle's full behaviour.
+#[pyfunction]
+#[pyo3(signature = (file, *, fix_imports=true, encoding="ASCII", errors="strict", buffers=None))]
+pub(crate) fn compat_load<'py>(
+    file: &Bound<'py, PyAny>,
+    fix_imports: bool,
+    encoding: &str,
+    errors: &str,
+    buffers: Option<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    decode::load(file, &decode_options(fix_imports, encoding, errors, buffers))
+}
+
+fn decode_options<'py>(
+    fix_imports: bool,
+    encoding: &str,
+    errors: &str,
+    buffers: Option<Bound<'py, PyAny>>,
+) -> DecodeOptions<'py> {
+    DecodeOptions {
+        fix_imports,
+        encoding: Some(encoding.to_owned()),
+        errors: Some(errors.to_owned()),
+        buffers,
+        ..DecodeOptions::default()
+    }
+}
+
+/// Adds the functions of this file to the module.
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(dumps, module)?)?;
+    module.add_function(wrap_pyfunction!(dump, module)?)?;
+    module.add_function(wrap_pyfunction!(compat_dumps, module)?)?;
+    module.add_function(wrap_pyfunction!(compat_dump, module)?)?;
+    module.add_function(wrap_pyfunction!(compat_loads, module)?)?;
+    module.add_function(wrap_pyfunction!(compat_load, module)?)?;
+    module.add("HIGHEST_PROTOCOL", encode::HIGHEST_PROTOCOL)?;
+    module.add("DEFAULT_PROTOCOL", encode::DEFAULT_PROTOCOL)
+}
