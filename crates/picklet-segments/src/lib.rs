@@ -5,6 +5,7 @@
 //! * [`SegmentsWriter`] makes or continues one; what it reported done is
 //!   there, whole, after any crash.
 //! * [`Location`] says where.
+//! * [`engine`] runs a function or a program over every segment.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -13,6 +14,7 @@
 
 pub mod directory;
 pub mod draft;
+pub mod engine;
 pub mod error;
 mod journal;
 pub mod manifest;

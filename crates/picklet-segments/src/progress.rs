@@ -26,6 +26,12 @@ pub trait Progress: Send + Sync {
     fn segment(&self, _file: &str) {}
     /// The segment in `file` failed; `message` says why in one line.
     fn failure(&self, _file: &str, _message: &str) {}
+    /// A worker process wrote this to its standard error. By default it goes to this process's;
+    /// a bar on the terminal steps aside first.
+    fn output(&self, bytes: &[u8]) {
+        // Nobody to tell when standard error itself is gone.
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), bytes);
+    }
 }
 
 /// Hears nothing.

@@ -21,8 +21,8 @@ use super::process::{Letter, Mailbox, News, Process, describe, was_signalled};
 use super::protocol::{Done, Task};
 use super::report::FailureKind;
 use super::{Happened, Trouble};
+use crate::draft::{Draft, Publisher};
 use crate::error::{Error, Result};
-use crate::writer::{Draft, Publisher};
 
 /// A program in any language that turns one segment into one output.
 #[derive(Clone, Debug)]
@@ -160,11 +160,10 @@ impl<'a> CommandCrew<'a> {
         !self.news.is_empty() || self.runs.values().any(|run| run.output.is_some() || run.killed)
     }
 
-    pub(crate) fn abort(&mut self) {
+    pub(crate) fn kill_all(&mut self) {
         for run in self.runs.values_mut() {
             run.process.kill();
         }
-        self.runs.clear();
     }
 }
 
@@ -190,7 +189,7 @@ fn settle(
     };
     let Some(output) = run.output else {
         return Ok(Err(bad(
-            "the command ended and left a process behind that holds its standard output".into()
+            "the command ended and left a process behind that holds its standard output".into(),
         )));
     };
     let draft = output.draft?;

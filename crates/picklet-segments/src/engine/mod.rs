@@ -186,7 +186,8 @@ pub fn map(
     if let WorkerCommand::External(command) = worker {
         command::find_program(command)?;
     }
-    let mut run = Run::plan(input, out, options, progress)?;
+    let replay = replay(input, out, Some(worker));
+    let mut run = Run::plan(input, out, options, replay, progress)?;
     if run.tasks.is_empty() {
         return run.finish();
     }
@@ -195,7 +196,9 @@ pub fn map(
     // Bounded, so that a worker that prints without end waits instead of filling the memory.
     let (sender, letters) = mpsc::sync_channel(MAILBOX_LETTERS);
     let crew = match worker {
-        WorkerCommand::Python(python) => Crew::Python(PythonCrew::new(python, &run.output, sender)?),
+        WorkerCommand::Python(python) => {
+            Crew::Python(PythonCrew::new(python, &run.output, sender)?)
+        }
         WorkerCommand::External(command) => {
             Crew::Command(CommandCrew::new(command, run.publisher(), sender))
         }
@@ -220,6 +223,19 @@ pub fn map(
         run,
     };
     engine.drive(&letters, interrupt)
+}
+
+/// The command that maps again, for records of what failed.
+fn replay(input: &Segments, out: &Location, worker: Option<&WorkerCommand>) -> String {
+    let path = |location: &Location| plan::quoted(&location.path().to_string_lossy());
+    let command = format!("picklet map {} -o {}", path(input.location()), path(out));
+    match worker {
+        Some(WorkerCommand::Python(python)) => match &python.function {
+            Function::Call(call) => format!("{command} --call {}", plan::quoted(call)),
+            Function::Cloudpickle(_) => command,
+        },
+        _ => command,
+    }
 }
 
 enum Crew<'a> {
@@ -279,14 +295,14 @@ impl Crew<'_> {
     fn finish(&mut self) {
         match self {
             Crew::Python(crew) => crew.finish(),
-            Crew::Command(crew) => crew.abort(),
+            Crew::Command(crew) => crew.kill_all(),
         }
     }
 
-    fn abort(&mut self) {
+    fn kill_all(&mut self) {
         match self {
-            Crew::Python(crew) => crew.abort(),
-            Crew::Command(crew) => crew.abort(),
+            Crew::Python(crew) => crew.kill_all(),
+            Crew::Command(crew) => crew.kill_all(),
         }
     }
 }
@@ -303,7 +319,7 @@ struct Engine<'a> {
     /// Why the worker in a slot is being killed.
     reasons: HashMap<usize, Reason>,
     /// Outputs that are published and not yet in the journal.
-    receipts: Vec<Box<Done>>,
+    receipts: Vec<Done>,
 }
 
 impl Engine<'_> {
@@ -316,7 +332,7 @@ impl Engine<'_> {
         match &result {
             Ok(()) => self.crew.finish(),
             Err(_) => {
-                self.crew.abort();
+                self.crew.kill_all();
                 self.rescue(letters);
             }
         }
@@ -412,7 +428,7 @@ impl Engine<'_> {
                 let task = done.task;
                 if self.schedule.task_in(slot) == Some(task) {
                     self.schedule.on(now, Event::Done { slot, task });
-                    self.receipts.push(done);
+                    self.receipts.push(*done);
                 }
             }
             Happened::Failed { slot, task, trouble } => {
@@ -462,7 +478,7 @@ impl Engine<'_> {
     fn commit(&mut self) -> Result<()> {
         for done in std::mem::take(&mut self.receipts) {
             let seconds = self.seconds(done.task);
-            self.run.done(*done, seconds)?;
+            self.run.done(done, seconds)?;
         }
         Ok(())
     }
@@ -482,6 +498,3 @@ impl Engine<'_> {
         let _ = self.commit();
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -240,7 +240,9 @@ pub(crate) fn describe(status: ExitStatus) -> (String, String) {
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
         let name = signal_name(signal);
         let hint = match signal {
-            libc::SIGKILL => "; often the out-of-memory killer: smaller segments or fewer workers help",
+            libc::SIGKILL => {
+                "; often the out-of-memory killer: smaller segments or fewer workers help"
+            }
             libc::SIGSEGV | libc::SIGBUS | libc::SIGILL => "; native code crashed",
             _ => "",
         };

@@ -20,7 +20,7 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::writer::Receipt;
+use crate::draft::Receipt;
 
 /// The version of this protocol, which both sides compare.
 pub(crate) const PROTOCOL_VERSION: u32 = 1;

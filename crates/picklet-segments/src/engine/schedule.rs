@@ -212,7 +212,8 @@ impl Schedule {
                 break;
             }
             self.pauses.remove(&(due, task));
-            self.queue.push_back(task);
+            let suspect = self.tasks.get(task).is_some_and(|record| record.deaths > 0);
+            if suspect { &mut self.suspects } else { &mut self.queue }.push_back(task);
         }
         self.hand_out(now)
     }
@@ -373,11 +374,9 @@ impl Schedule {
     }
 
     fn settle(&mut self, task: usize) {
-        if let Some(record) = self.tasks.get_mut(task) {
-            if !record.settled {
-                record.settled = true;
-                self.open = self.open.saturating_sub(1);
-            }
+        if let Some(record) = self.tasks.get_mut(task).filter(|record| !record.settled) {
+            record.settled = true;
+            self.open = self.open.saturating_sub(1);
         }
     }
 }

@@ -263,11 +263,10 @@ impl<'a> PythonCrew<'a> {
     }
 
     /// Ends all workers now.
-    pub(crate) fn abort(&mut self) {
+    pub(crate) fn kill_all(&mut self) {
         for member in self.members.values_mut() {
             member.process.kill();
         }
-        self.members.clear();
     }
 
     fn no_start(&self, how: &str, tail: &str) -> Error {
