@@ -2,6 +2,7 @@
 //! writes it. No unsafe code, no Python, nothing imported, nothing run.
 //!
 //! * [`Reader`] gives the opcodes of a pickle in a slice, borrowed, one at a time.
+//! * [`run`] drives a [`Machine`] of your own through them: stack, marks and memo are kept for you.
 //! * [`OPCODES`] is the table that everything here is made from.
 //!
 //! ```
@@ -24,6 +25,8 @@
 mod arg;
 mod error;
 pub mod limits;
+pub mod machine;
+mod memo;
 mod opcode;
 mod reader;
 mod str;
@@ -32,6 +35,8 @@ pub mod text;
 pub use arg::{Arg, ArgExtent, ArgKind, GlobalName};
 pub use error::{Error, ErrorKind, Result};
 pub use limits::Limits;
+pub use machine::{Driver, Items, Machine, run};
+pub use memo::Memo;
 pub use opcode::{Effect, HIGHEST_PROTOCOL, OPCODE_COUNT, OPCODES, Opcode, OpcodeInfo, StackKind};
 pub use reader::{Op, Reader};
 pub use str::{CodePoints, PickleStr, PickleString};

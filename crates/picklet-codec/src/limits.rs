@@ -22,9 +22,6 @@ pub const DEFAULT_OPEN_MARKS: u64 = 1 << 32;
 /// Entries in the memo.
 pub const DEFAULT_MEMO_ENTRIES: u64 = 1 << 32;
 
-/// Opcodes in one pickle.
-pub const DEFAULT_OPCODES: u64 = u64::MAX;
-
 /// How far past the number of entries a memo index may lie and still be kept in the dense
 /// array; beyond it goes to a hash map, so that `PUT 4294967295` costs one entry.
 pub const MEMO_DENSE_SLACK: u64 = 1024;
@@ -48,8 +45,6 @@ pub struct Limits {
     pub open_marks: u64,
     /// Entries in the memo: [`DEFAULT_MEMO_ENTRIES`].
     pub memo_entries: u64,
-    /// Opcodes in one pickle: [`DEFAULT_OPCODES`].
-    pub opcodes: u64,
 }
 
 impl Default for Limits {
@@ -60,7 +55,6 @@ impl Default for Limits {
             stack_items: DEFAULT_STACK_ITEMS,
             open_marks: DEFAULT_OPEN_MARKS,
             memo_entries: DEFAULT_MEMO_ENTRIES,
-            opcodes: DEFAULT_OPCODES,
         }
     }
 }

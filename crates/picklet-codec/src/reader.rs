@@ -135,6 +135,11 @@ impl<'a> Reader<'a> {
         with_opcode_table!(arms)
     }
 
+    /// Notes that the machine met STOP.
+    pub(crate) fn stop(&mut self) {
+        self.stopped = true;
+    }
+
     /// An error in an opcode of which `read` bytes were taken.
     #[cold]
     #[inline(never)]
@@ -162,15 +167,15 @@ impl<'a> Reader<'a> {
     /// `length` bytes after a length field of `field` bytes.
     #[inline(always)]
     fn take(&mut self, length: u64, field: u64, opcode: Opcode) -> Result<&'a [u8]> {
-        if length > self.limits.argument_bytes {
-            return Err(self.over_argument_cap(field, opcode));
-        }
         // A length beyond usize is beyond the slice as well.
         let split =
             usize::try_from(length).ok().and_then(|length| self.rest.split_at_checked(length));
         let Some((head, rest)) = split else {
             return Err(self.truncated(length, field, opcode));
         };
+        if length > self.limits.argument_bytes {
+            return Err(self.over_argument_cap(field, opcode));
+        }
         self.rest = rest;
         Ok(head)
     }
