@@ -20,7 +20,9 @@ mod journal;
 pub mod manifest;
 pub mod name;
 pub mod progress;
+pub mod repair;
 pub mod store;
+pub mod verify;
 pub mod writer;
 
 pub use directory::{Check, Origin, Segments};
@@ -29,5 +31,7 @@ pub use error::{Category, Error, Result};
 pub use manifest::{Entry, Header, Kind, Manifest, SharedCounts, Source, Xxh3};
 pub use name::{segment_file, validate_names};
 pub use progress::{NoProgress, Progress, Totals};
+pub use repair::{RepairReport, repair};
 pub use store::{Location, ReadAt};
+pub use verify::{Inspect, Inspected, VerifyOptions, VerifyReport, verify};
 pub use writer::{EntryMeta, Existing, SegmentsWriter};

@@ -337,7 +337,7 @@ impl Manifest {
     }
 
     /// What a reader may rely on, whoever wrote the manifest.
-    fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let mut files = HashSet::new();
         let mut last_index = None;
         let mut next_item = Some(0u64);

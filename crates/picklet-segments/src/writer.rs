@@ -262,17 +262,8 @@ impl SegmentsWriter {
 
     /// Replaces the journal by what is true now.
     fn begin_journal(&self) -> Result<()> {
-        let header = Box::new(self.header.clone());
-        let mut lines = Record::Begin { format_version: FORMAT_VERSION, header }.to_line()?;
-        let mut files: Vec<String> = self.owned.values().cloned().collect();
-        if !files.is_empty() {
-            files.sort();
-            lines.extend(Record::Names { files }.to_line()?);
-        }
-        for entry in self.live.values() {
-            lines.extend(Record::Done { entry: Box::new(entry.clone()) }.to_line()?);
-        }
-        self.store.replace_journal(&lines)
+        let owned = self.owned.values().cloned().collect();
+        self.store.replace_journal(&journal_bytes(&self.header, owned, self.live.values())?)
     }
 
     /// The segments that are there, in order: those kept from an earlier run
@@ -476,6 +467,10 @@ impl SegmentsWriter {
             header: self.header.clone(),
             segments: in_order(self.live.values().cloned().collect()),
         };
+        manifest.check().map_err(|reason| {
+            let path = manifest_path(&*self.store);
+            Error::input(path, None, format!("cannot be written: it {reason}"))
+        })?;
         self.store.replace_manifest(&manifest.to_bytes()?)?;
         Ok(Segments::written(self.location.clone(), self.store.clone(), manifest))
     }
@@ -547,6 +542,25 @@ fn admit(found: &Found, existing: Existing, store: &dyn Store) -> Result<()> {
     }
 }
 
+/// A whole journal: the run, the files that are picklet's, the segments done.
+pub(crate) fn journal_bytes<'a>(
+    header: &Header,
+    mut owned: Vec<String>,
+    done: impl IntoIterator<Item = &'a Entry>,
+) -> Result<Vec<u8>> {
+    let header = Box::new(header.clone());
+    let mut lines = Record::Begin { format_version: FORMAT_VERSION, header }.to_line()?;
+    owned.sort();
+    owned.dedup();
+    if !owned.is_empty() {
+        lines.extend(Record::Names { files: owned }.to_line()?);
+    }
+    for entry in done {
+        lines.extend(Record::Done { entry: Box::new(entry.clone()) }.to_line()?);
+    }
+    Ok(lines)
+}
+
 /// Gives back the error of a manifest that could not be read.
 fn refuse_bad_manifest(found: &Found) -> Result<()> {
     match &found.manifest {
@@ -582,7 +596,7 @@ fn following(file: &str) -> impl Iterator<Item = String> {
 }
 
 /// A name that no other session has: the process, and 64 random bits.
-fn new_session() -> String {
+pub(crate) fn new_session() -> String {
     let random = RandomState::new().hash_one(std::process::id());
     format!("{}-{random:016x}", std::process::id())
 }
