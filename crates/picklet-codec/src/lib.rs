@@ -3,6 +3,7 @@
 //!
 //! * [`Reader`] gives the opcodes of a pickle in a slice, borrowed, one at a time.
 //! * [`run`] drives a [`Machine`] of your own through them: stack, marks and memo are kept for you.
+//! * [`dis`] and [`optimize`] answer as Python's `pickletools` does.
 //! * [`OPCODES`] is the table that everything here is made from.
 //!
 //! ```
@@ -23,20 +24,29 @@
 )]
 
 mod arg;
+mod dis;
 mod error;
+mod genops;
 pub mod limits;
 pub mod machine;
 mod memo;
 mod opcode;
+mod optimize;
+mod printable;
+pub mod pyrepr;
 mod reader;
 mod str;
 pub mod text;
 
 pub use arg::{Arg, ArgExtent, ArgKind, GlobalName};
+pub use dis::{
+    ANNOTATE_COLUMN, DEFAULT_MAX_OPEN_MARKS, DisError, DisMemo, DisOptions, dis, dis_with_memo,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use limits::Limits;
 pub use machine::{Driver, Items, Machine, run};
 pub use memo::Memo;
 pub use opcode::{Effect, HIGHEST_PROTOCOL, OPCODE_COUNT, OPCODES, Opcode, OpcodeInfo, StackKind};
+pub use optimize::optimize;
 pub use reader::{Op, Reader};
 pub use str::{CodePoints, PickleStr, PickleString};
