@@ -13,6 +13,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 FUZZ_SECONDS ?= 60
 
 # pyo3's build script and the tests that ask CPython use the same interpreter.
@@ -27,17 +28,22 @@ PYTHON_SOURCES := $(shell find crates/picklet-python/python -name '*.py' -o -nam
 build: $(VENV)/installed target/release/picklet
 
 # The interpreter's version is asked first: an old one fails much later, and less clearly.
-$(VENV)/tools: pyproject.toml
+$(VENV)/build-tools: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "picklet needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
 	  echo "Name another one:  make PYTHON=/path/to/python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV) || { \
 	  echo "python -m venv failed; on Debian and Ubuntu:  apt install python3-venv"; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev
+	$(PIP) --upgrade pip
+	$(PIP) --group build
 	@touch $@
 
-$(VENV)/installed: $(VENV)/tools $(RUST_SOURCES) $(PYTHON_SOURCES)
+# Only the tests need these, so the demo does not wait for them.
+$(VENV)/test-tools: $(VENV)/build-tools
+	$(PIP) --group test
+	@touch $@
+
+$(VENV)/installed: $(VENV)/build-tools $(RUST_SOURCES) $(PYTHON_SOURCES)
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet
 	@touch $@
 
@@ -49,16 +55,16 @@ demo: build
 
 test: lint test-rust test-python
 
-lint: $(VENV)/tools
+lint: $(VENV)/test-tools
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-test-rust: $(VENV)/tools
+test-rust: $(VENV)/installed
 	cargo test --quiet
 
-test-python: build
+test-python: build $(VENV)/test-tools
 	$(BIN)/python -m mypy.stubtest picklet --ignore-disjoint-bases
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
@@ -68,7 +74,7 @@ docs:
 	  -p picklet-codec -p picklet-segments -p picklet -p picklet-cli
 	@echo "target/doc/picklet/index.html"
 
-bench: build
+bench: build $(VENV)/test-tools
 	$(BIN)/python crates/picklet-bench/python/main_job.py
 	cargo bench --package picklet-bench
 
