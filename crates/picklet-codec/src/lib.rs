@@ -4,6 +4,7 @@
 //! * [`Reader`] gives the opcodes of a pickle in a slice, borrowed, one at a time.
 //! * [`run`] drives a [`Machine`] of your own through them: stack, marks and memo are kept for you.
 //! * [`dis`] and [`optimize`] answer as Python's `pickletools` does.
+//! * [`Writer`] writes opcodes at any protocol, choosing and framing them as C does.
 //! * [`OPCODES`] is the table that everything here is made from.
 //!
 //! ```
@@ -37,6 +38,7 @@ pub mod pyrepr;
 mod reader;
 mod str;
 pub mod text;
+pub mod writer;
 
 pub use arg::{Arg, ArgExtent, ArgKind, GlobalName};
 pub use dis::{
@@ -50,3 +52,4 @@ pub use opcode::{Effect, HIGHEST_PROTOCOL, OPCODE_COUNT, OPCODES, Opcode, Opcode
 pub use optimize::optimize;
 pub use reader::{Op, Reader};
 pub use str::{CodePoints, PickleStr, PickleString};
+pub use writer::Writer;

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use num_bigint::BigInt;
 
 use crate::error::ErrorKind;
-use crate::str::{PickleString, push_code_point};
+use crate::str::{PickleStr, PickleString, push_code_point};
 
 /// Up to this many digits CPython never applies its cap on decimal digits
 /// (`_PY_LONG_MAX_STR_DIGITS_THRESHOLD`).
@@ -194,9 +194,74 @@ pub fn int_text_to_le_bytes(text: &[u8]) -> Vec<u8> {
     value.to_signed_bytes_le()
 }
 
-/// The decimal text of an int given as two's complement, little-endian (no bytes is 0).
+/// The decimal text of an int given as two's complement, little-endian (no bytes is 0). Takes
+/// time beyond linear in the number of bytes: see [`decimal_digits_of`] to refuse in time.
 pub fn le_bytes_to_decimal(bytes: &[u8]) -> String {
     BigInt::from_signed_bytes_le(bytes).to_string()
+}
+
+/// How many decimal digits an int of so many bytes may have, at most.
+pub fn decimal_digits_of(bytes: usize) -> u64 {
+    // log10(256) is 2.40824.
+    (bytes as u64).saturating_mul(240_824).div_ceil(100_000).saturating_add(1)
+}
+
+/// The text of Python's `repr(value)`: the shortest digits that read back as the same float,
+/// with an exponent below 1e-4 and from 1e16 on; `1.0`, `1e+16`, `1e-05`, `inf`, `nan`.
+pub fn float_repr(value: f64) -> String {
+    if value.is_nan() {
+        return "nan".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "inf" } else { "-inf" }.to_owned();
+    }
+    let shortest = format!("{value:e}");
+    let (mantissa, exponent) = shortest.split_once('e').unwrap_or((&shortest, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if !(-4..16).contains(&exponent) {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        return format!("{mantissa}e{sign}{:02}", exponent.unsigned_abs());
+    }
+    // Display never uses an exponent, and prints the same shortest digits.
+    let mut text = value.to_string();
+    if !text.contains('.') {
+        text.push_str(".0");
+    }
+    text
+}
+
+/// UNICODE's line for a str: Latin-1 with `\u` and `\U` escapes for the rest and for what would
+/// break a line (backslash, NUL, newline, carriage return, Ctrl-Z), as C writes it.
+pub fn escape_unicode(text: PickleStr<'_>) -> Vec<u8> {
+    let mut line = Vec::with_capacity(text.len());
+    for point in text.code_points() {
+        match u8::try_from(point) {
+            Ok(b'\\' | 0 | b'\n' | b'\r' | 0x1a) => {
+                line.extend_from_slice(format!("\\u{point:04x}").as_bytes());
+            }
+            Ok(byte) => line.push(byte),
+            Err(_) if point < 0x10000 => {
+                line.extend_from_slice(format!("\\u{point:04x}").as_bytes());
+            }
+            Err(_) => line.extend_from_slice(format!("\\U{point:08x}").as_bytes()),
+        }
+    }
+    line
+}
+
+/// The same int in as few bytes as hold it: none for 0, as LONG1 and LONG4 want it.
+pub fn trim_le_bytes(bytes: &[u8]) -> &[u8] {
+    let mut bytes = bytes;
+    loop {
+        bytes = match bytes {
+            [0] => &[],
+            [rest @ .., next, 0] if *next < 0x80 => bytes.get(..rest.len() + 1).unwrap_or(bytes),
+            [rest @ .., next, 0xff] if *next >= 0x80 => {
+                bytes.get(..rest.len() + 1).unwrap_or(bytes)
+            }
+            _ => return bytes,
+        };
+    }
 }
 
 /// The `i64` of a two's complement, little-endian int, where it fits.
@@ -310,6 +375,27 @@ fn walk_string(inner: &[u8], mut push: impl FnMut(u8)) -> Result<(), ErrorKind> 
         }
     }
     Ok(())
+}
+
+/// STRING's line for a Python 2 str: its `repr`, in quotes, with escapes.
+pub fn quote_string(bytes: &[u8]) -> Vec<u8> {
+    let double = memchr::memchr(b'\'', bytes).is_some() && memchr::memchr(b'"', bytes).is_none();
+    let quote = if double { b'"' } else { b'\'' };
+    let mut line = Vec::with_capacity(bytes.len() + 2);
+    line.push(quote);
+    for &byte in bytes {
+        match byte {
+            b'\t' => line.extend_from_slice(b"\\t"),
+            b'\n' => line.extend_from_slice(b"\\n"),
+            b'\r' => line.extend_from_slice(b"\\r"),
+            b'\\' => line.extend_from_slice(b"\\\\"),
+            byte if byte == quote => line.extend_from_slice(&[b'\\', byte]),
+            b' '..=b'~' => line.push(byte),
+            byte => line.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
+        }
+    }
+    line.push(quote);
+    line
 }
 
 /// Whether UNICODE's line needs [`unescape_unicode`] (it is not plain ASCII without escapes), or

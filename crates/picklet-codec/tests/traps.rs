@@ -209,14 +209,14 @@ fn limits_name_their_cap_and_the_byte() {
         open_marks: 2,
         memo_entries: 1,
         decimal_digits: 5,
-        argument_bytes: 8,
+        argument_bytes: 20,
     };
     for (pickle, limit, offset) in [
         (&b"NNNN."[..], "stack_items", 3),
         (b"(((.", "open_marks", 2),
         (b"N\x94N\x94.", "memo_entries", 3),
         (b"NI9223372036854775808\n.", "decimal_digits", 1),
-        (b"NC\x09123456789.", "argument_bytes", 1),
+        (b"NC\x15123456789012345678901.", "argument_bytes", 1),
     ] {
         let error = load_with(pickle, limits).unwrap_err();
         assert!(

@@ -1,0 +1,719 @@
+//! The writer: typed emits at any protocol from 0 to 5, with the bytes that CPython's C
+//! `_pickle` would choose.
+//!
+//! For one value each emit picks the opcode that C picks (BININT1 before BININT2 before BININT,
+//! SHORT_BINUNICODE from protocol 4 on, text at protocol 0 …) and frames are cut where C cuts
+//! them. What to write, in what order and what to memoise, is the caller's; nothing here walks
+//! values. The rules are those of `save_*` and `_Pickler_Write` in `Modules/_pickle.c`.
+
+use std::io;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::DEFAULT_DECIMAL_DIGITS;
+use crate::opcode::{HIGHEST_PROTOCOL, Opcode};
+use crate::str::PickleStr;
+use crate::text;
+
+/// A frame is closed at the first object that starts with at least this many bytes in it, and
+/// strings and bytes of at least this size stand outside of frames (`FRAME_SIZE_TARGET`).
+pub const FRAME_SIZE_TARGET: usize = 64 * 1024;
+
+/// A frame of fewer bytes is written without its header (`FRAME_SIZE_MIN`).
+pub const FRAME_SIZE_MIN: usize = 4;
+
+/// Items that one APPENDS, SETITEMS or ADDITEMS takes at most (`BATCHSIZE`).
+pub const BATCH_SIZE: usize = 1000;
+
+/// FRAME and its eight bytes of length.
+const FRAME_HEADER_SIZE: usize = 9;
+
+/// Writes one pickle (or several, one after another) to `W`.
+///
+/// Begin each pickle with [`start`](Self::start), call [`boundary`](Self::boundary) before each
+/// object, end with [`stop`](Self::stop).
+///
+/// ```
+/// use picklet_codec::{Opcode, Writer};
+///
+/// let mut writer = Writer::new(Vec::new(), 4)?;
+/// writer.start()?;
+/// writer.boundary()?;
+/// writer.op(Opcode::EmptyList)?;
+/// writer.memoize()?;
+/// writer.boundary()?;
+/// writer.int(7)?;
+/// writer.op(Opcode::Append)?;
+/// writer.stop()?;
+/// assert_eq!(writer.into_inner()?, b"\x80\x04\x95\x06\0\0\0\0\0\0\0]\x94K\x07a.");
+/// # Ok::<(), picklet_codec::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Writer<W> {
+    sink: W,
+    /// Bytes not handed to the sink yet; the open frame is among them.
+    buffer: Vec<u8>,
+    /// Where in `buffer` the open frame's header stands.
+    frame: Option<usize>,
+    /// Whether bytes go into frames: from protocol 4 on, between start and stop.
+    framing: bool,
+    frames_wanted: bool,
+    protocol: u8,
+    memo_len: u64,
+    /// Bytes the sink has taken.
+    written: u64,
+    digit_cap: u64,
+}
+
+impl<W: io::Write> Writer<W> {
+    /// A writer at a protocol from 0 to 5.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnsupportedProtocol`].
+    pub fn new(sink: W, protocol: u8) -> Result<Self> {
+        if protocol > HIGHEST_PROTOCOL {
+            return Err(Error::unplaced(ErrorKind::UnsupportedProtocol(protocol)));
+        }
+        Ok(Self {
+            sink,
+            buffer: Vec::new(),
+            frame: None,
+            framing: false,
+            frames_wanted: true,
+            protocol,
+            memo_len: 0,
+            written: 0,
+            digit_cap: DEFAULT_DECIMAL_DIGITS,
+        })
+    }
+
+    /// The same writer without frames at protocols 4 and 5. Such pickles are valid, but stock
+    /// `pickle.load` reads them from files several times slower.
+    #[must_use]
+    pub fn without_frames(mut self) -> Self {
+        self.frames_wanted = false;
+        self
+    }
+
+    /// The same writer with another cap on the decimal digits of an int at protocols 0 and 1
+    /// (default: [`DEFAULT_DECIMAL_DIGITS`], what CPython reads back).
+    #[must_use]
+    pub fn with_decimal_digits(mut self, cap: u64) -> Self {
+        self.digit_cap = cap;
+        self
+    }
+
+    /// The protocol.
+    #[inline]
+    pub fn protocol(&self) -> u8 {
+        self.protocol
+    }
+
+    /// Bytes written so far, buffered ones included.
+    pub fn position(&self) -> u64 {
+        self.written + self.buffer.len() as u64
+    }
+
+    /// How many memo entries the pickle has so far: the index that the next
+    /// [`memoize`](Self::memoize) will use.
+    #[inline]
+    pub fn memo_len(&self) -> u64 {
+        self.memo_len
+    }
+
+    /// Begins a pickle: PROTO from protocol 2 on, frames from protocol 4 on, an empty memo.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub fn start(&mut self) -> Result<()> {
+        self.memo_len = 0;
+        self.framing = false;
+        if self.protocol >= 2 {
+            self.put(&[Opcode::Proto.byte(), self.protocol]);
+        }
+        self.framing = self.protocol >= 4 && self.frames_wanted;
+        Ok(())
+    }
+
+    /// To be called before each object, the smallest too: closes the frame when it is full.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    #[inline]
+    pub fn boundary(&mut self) -> Result<()> {
+        if self.buffer.len() < FRAME_SIZE_TARGET {
+            return Ok(());
+        }
+        self.full_buffer()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn full_buffer(&mut self) -> Result<()> {
+        match self.frame {
+            Some(start) if self.buffer.len() - start - FRAME_HEADER_SIZE < FRAME_SIZE_TARGET => {
+                Ok(())
+            }
+            _ => {
+                self.commit_frame();
+                self.flush_buffer()
+            }
+        }
+    }
+
+    /// Ends the pickle: STOP, the last frame closed, everything handed to the sink.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub fn stop(&mut self) -> Result<()> {
+        self.put(&[Opcode::Stop.byte()]);
+        self.commit_frame();
+        self.framing = false;
+        self.flush_buffer()
+    }
+
+    /// Hands everything to the sink, closing an open frame, and gives the sink.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub fn into_inner(mut self) -> Result<W> {
+        self.commit_frame();
+        self.flush_buffer()?;
+        Ok(self.sink)
+    }
+
+    /// The sink; what is buffered has not reached it.
+    pub fn get_ref(&self) -> &W {
+        &self.sink
+    }
+
+    /// An opcode without an argument.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Custom`] for an opcode that takes an argument or that the protocol lacks.
+    #[inline]
+    pub fn op(&mut self, opcode: Opcode) -> Result<()> {
+        let info = opcode.info();
+        if info.arg != crate::ArgKind::None || info.protocol > self.protocol {
+            return Err(self.refused(opcode));
+        }
+        self.put(&[opcode.byte()]);
+        Ok(())
+    }
+
+    #[cold]
+    fn refused(&self, opcode: Opcode) -> Error {
+        let reason = if opcode.info().arg == crate::ArgKind::None {
+            format!("{opcode} does not exist at protocol {}", self.protocol)
+        } else {
+            format!("{opcode} takes an argument")
+        };
+        Error::custom(reason)
+    }
+
+    /// Opcodes that are encoded already, copied as they are into the current frame. They must
+    /// not hold FRAME, PROTO or STOP, and must be whole.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub fn raw(&mut self, opcodes: &[u8]) -> Result<()> {
+        self.put(opcodes);
+        self.boundary()
+    }
+
+    /// `None`.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    #[inline]
+    pub fn none(&mut self) -> Result<()> {
+        self.put(&[Opcode::None.byte()]);
+        Ok(())
+    }
+
+    /// `True` or `False`: opcodes from protocol 2 on, `I01` and `I00` below.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    #[inline]
+    pub fn bool(&mut self, value: bool) -> Result<()> {
+        match (self.protocol >= 2, value) {
+            (true, true) => self.put(&[Opcode::NewTrue.byte()]),
+            (true, false) => self.put(&[Opcode::NewFalse.byte()]),
+            (false, true) => self.put(b"I01\n"),
+            (false, false) => self.put(b"I00\n"),
+        }
+        Ok(())
+    }
+
+    /// An int.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    #[inline]
+    pub fn int(&mut self, value: i64) -> Result<()> {
+        let Ok(small) = i32::try_from(value) else {
+            return self.long(&value.to_le_bytes());
+        };
+        if self.protocol == 0 {
+            let mut digits = itoa::Buffer::new();
+            self.put_line(Opcode::Int, digits.format(small).as_bytes());
+            return Ok(());
+        }
+        let [a, b, c, d] = small.to_le_bytes();
+        match small {
+            0..=0xff => self.put(&[Opcode::BinInt1.byte(), a]),
+            0x100..=0xffff => self.put(&[Opcode::BinInt2.byte(), a, b]),
+            _ => self.put(&[Opcode::BinInt.byte(), a, b, c, d]),
+        }
+        Ok(())
+    }
+
+    /// An int of any size, as two's complement, little-endian; padding does no harm.
+    ///
+    /// # Errors
+    /// Those of the sink; [`ErrorKind::Limit`] at protocols 0 and 1, where it would take more
+    /// decimal digits than the cap.
+    pub fn big_int(&mut self, bytes: &[u8]) -> Result<()> {
+        match text::le_bytes_to_i64(bytes) {
+            Some(value) => self.int(value),
+            None => self.long(bytes),
+        }
+    }
+
+    /// An int outside 32 bits: LONG1, LONG4, or LONG as text below protocol 2.
+    fn long(&mut self, bytes: &[u8]) -> Result<()> {
+        let bytes = text::trim_le_bytes(bytes);
+        if self.protocol < 2 {
+            if text::decimal_digits_of(bytes.len()) > self.digit_cap.saturating_add(2) {
+                return Err(Error::unplaced(ErrorKind::Limit {
+                    limit: "decimal_digits",
+                    cap: self.digit_cap,
+                }));
+            }
+            let mut digits = text::le_bytes_to_decimal(bytes);
+            digits.push('L');
+            self.put_line(Opcode::Long, digits.as_bytes());
+            return Ok(());
+        }
+        if let Ok(length) = u8::try_from(bytes.len()) {
+            self.put(&[Opcode::Long1.byte(), length]);
+        } else if let Ok(length) = i32::try_from(bytes.len()) {
+            let [a, b, c, d] = length.to_le_bytes();
+            self.put(&[Opcode::Long4.byte(), a, b, c, d]);
+        } else {
+            return Err(Error::custom("int too large to pickle"));
+        }
+        self.put(bytes);
+        Ok(())
+    }
+
+    /// A float: eight bytes, or its `repr` at protocol 0.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    #[inline]
+    pub fn float(&mut self, value: f64) -> Result<()> {
+        if self.protocol == 0 {
+            self.put_line(Opcode::Float, text::float_repr(value).as_bytes());
+            return Ok(());
+        }
+        let [a, b, c, d, e, f, g, h] = value.to_be_bytes();
+        self.put(&[Opcode::BinFloat.byte(), a, b, c, d, e, f, g, h]);
+        Ok(())
+    }
+
+    /// A str.
+    ///
+    /// # Errors
+    /// Those of the sink; above 4 GiB below protocol 4.
+    #[inline]
+    pub fn str(&mut self, value: PickleStr<'_>) -> Result<()> {
+        if self.protocol == 0 {
+            self.put_line(Opcode::Unicode, &text::escape_unicode(value));
+            return Ok(());
+        }
+        let bytes = value.as_bytes();
+        let short = self.protocol >= 4;
+        let long = short.then_some(Opcode::BinUnicode8);
+        self.counted(short.then_some(Opcode::ShortBinUnicode), Opcode::BinUnicode, long, bytes)
+    }
+
+    /// Bytes, from protocol 3 on. (Below it, Python writes a call of `_codecs.encode`.)
+    ///
+    /// # Errors
+    /// Those of the sink; below protocol 3; above 4 GiB at protocol 3.
+    #[inline]
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.protocol < 3 {
+            return Err(self.refused(Opcode::BinBytes));
+        }
+        let long = (self.protocol >= 4).then_some(Opcode::BinBytes8);
+        self.counted(Some(Opcode::ShortBinBytes), Opcode::BinBytes, long, bytes)
+    }
+
+    /// A bytearray, at protocol 5. (Below it, Python writes a call of `bytearray`.)
+    ///
+    /// # Errors
+    /// Those of the sink; below protocol 5.
+    pub fn byte_array(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.protocol < 5 {
+            return Err(self.refused(Opcode::ByteArray8));
+        }
+        let [a, b, c, d, e, f, g, h] = (bytes.len() as u64).to_le_bytes();
+        self.payload(&[Opcode::ByteArray8.byte(), a, b, c, d, e, f, g, h], bytes)
+    }
+
+    /// A Python 2 str, which Python 3 never writes but an old pickle may hold: STRING at
+    /// protocol 0, SHORT_BINSTRING or BINSTRING from protocol 1 on.
+    ///
+    /// # Errors
+    /// Those of the sink; from 2 GiB on.
+    pub fn string(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.protocol == 0 {
+            let line = text::quote_string(bytes);
+            self.put_line(Opcode::String, &line);
+            return Ok(());
+        }
+        if i32::try_from(bytes.len()).is_err() {
+            return Err(Error::custom("a Python 2 str of 2 GiB or more has no opcode"));
+        }
+        self.counted(Some(Opcode::ShortBinString), Opcode::BinString, None, bytes)
+    }
+
+    /// Bytes under the opcode that suits their length.
+    #[inline]
+    fn counted(
+        &mut self,
+        one: Option<Opcode>,
+        four: Opcode,
+        eight: Option<Opcode>,
+        bytes: &[u8],
+    ) -> Result<()> {
+        if let (Some(opcode), Ok(length)) = (one, u8::try_from(bytes.len())) {
+            self.put(&[opcode.byte(), length]);
+            self.buffer.extend_from_slice(bytes);
+            return Ok(());
+        }
+        if let Ok(length) = u32::try_from(bytes.len()) {
+            let [a, b, c, d] = length.to_le_bytes();
+            return self.payload(&[four.byte(), a, b, c, d], bytes);
+        }
+        let Some(opcode) = eight else {
+            return Err(Error::custom(format!(
+                "{} bytes in one object need protocol 4 or higher",
+                bytes.len()
+            )));
+        };
+        let [a, b, c, d, e, f, g, h] = (bytes.len() as u64).to_le_bytes();
+        self.payload(&[opcode.byte(), a, b, c, d, e, f, g, h], bytes)
+    }
+
+    /// A header and its bytes; large ones stand outside of frames and skip the buffer.
+    fn payload(&mut self, header: &[u8], bytes: &[u8]) -> Result<()> {
+        if bytes.len() < FRAME_SIZE_TARGET {
+            self.put(header);
+            self.buffer.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.commit_frame();
+        self.buffer.extend_from_slice(header);
+        self.flush_buffer()?;
+        self.sink.write_all(bytes)?;
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Stores the object on top of the stack in the memo, as PUT, BINPUT, LONG_BINPUT or
+    /// MEMOIZE, and gives its index.
+    ///
+    /// # Errors
+    /// Those of the sink; an index beyond 2^32 at protocols 1 to 3.
+    #[inline]
+    pub fn memoize(&mut self) -> Result<u64> {
+        let index = self.memo_len;
+        if self.protocol >= 4 {
+            self.put(&[Opcode::Memoize.byte()]);
+        } else {
+            self.put_index(index)?;
+        }
+        self.memo_len += 1;
+        Ok(index)
+    }
+
+    /// PUT, BINPUT or LONG_BINPUT with an index of the caller's; [`memo_len`](Self::memo_len)
+    /// does not count it.
+    ///
+    /// # Errors
+    /// Those of the sink; an index beyond 2^32 from protocol 1 on.
+    pub fn put_index(&mut self, index: u64) -> Result<()> {
+        self.indexed(Opcode::Put, Opcode::BinPut, Opcode::LongBinPut, index)
+    }
+
+    /// Pushes the memo's entry `index`.
+    ///
+    /// # Errors
+    /// Those of the sink; an index beyond 2^32 from protocol 1 on.
+    #[inline]
+    pub fn get(&mut self, index: u64) -> Result<()> {
+        self.indexed(Opcode::Get, Opcode::BinGet, Opcode::LongBinGet, index)
+    }
+
+    #[inline]
+    fn indexed(&mut self, line: Opcode, one: Opcode, four: Opcode, index: u64) -> Result<()> {
+        if self.protocol == 0 {
+            let mut digits = itoa::Buffer::new();
+            self.put_line(line, digits.format(index).as_bytes());
+        } else if let Ok(index) = u8::try_from(index) {
+            self.put(&[one.byte(), index]);
+        } else if let Ok(index) = u32::try_from(index) {
+            let [a, b, c, d] = index.to_le_bytes();
+            self.put(&[four.byte(), a, b, c, d]);
+        } else {
+            return Err(Error::custom(format!("the memo index {index} has no opcode")));
+        }
+        Ok(())
+    }
+
+    /// An empty list: its opcode, or MARK LIST at protocol 0.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    #[inline]
+    pub fn empty_list(&mut self) -> Result<()> {
+        self.empty(Opcode::EmptyList, Opcode::List);
+        Ok(())
+    }
+
+    /// An empty dict: its opcode, or MARK DICT at protocol 0.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    #[inline]
+    pub fn empty_dict(&mut self) -> Result<()> {
+        self.empty(Opcode::EmptyDict, Opcode::Dict);
+        Ok(())
+    }
+
+    /// The empty tuple: its opcode, or MARK TUPLE at protocol 0.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    #[inline]
+    pub fn empty_tuple(&mut self) -> Result<()> {
+        self.empty(Opcode::EmptyTuple, Opcode::Tuple);
+        Ok(())
+    }
+
+    fn empty(&mut self, opcode: Opcode, closing: Opcode) {
+        if self.protocol == 0 {
+            self.put(&[Opcode::Mark.byte(), closing.byte()]);
+        } else {
+            self.put(&[opcode.byte()]);
+        }
+    }
+
+    /// Whether a tuple of `len` items (at least one) starts with a MARK at this protocol; up to
+    /// three items need none from protocol 2 on.
+    #[inline]
+    pub fn tuple_needs_mark(&self, len: usize) -> bool {
+        self.protocol < 2 || len > 3
+    }
+
+    /// The opcode that ends a tuple of `len` items (at least one): TUPLE1, TUPLE2, TUPLE3 or
+    /// TUPLE.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    #[inline]
+    pub fn end_tuple(&mut self, len: usize) -> Result<()> {
+        let opcode = match len {
+            _ if self.tuple_needs_mark(len) => Opcode::Tuple,
+            1 => Opcode::Tuple1,
+            2 => Opcode::Tuple2,
+            _ => Opcode::Tuple3,
+        };
+        self.put(&[opcode.byte()]);
+        Ok(())
+    }
+
+    /// GLOBAL: a module and a name, as text.
+    ///
+    /// # Errors
+    /// Those of the sink; a newline in either, or nothing in it.
+    pub fn global(&mut self, module: &str, name: &str) -> Result<()> {
+        self.line_pair(Opcode::Global, module, name)
+    }
+
+    /// INST: the class that the objects above the topmost mark are given to.
+    ///
+    /// # Errors
+    /// Those of the sink; a newline in either name, or nothing in it, or not ASCII.
+    pub fn inst(&mut self, module: &str, name: &str) -> Result<()> {
+        if !module.is_ascii() || !name.is_ascii() {
+            return Err(Error::unplaced(ErrorKind::NotAscii));
+        }
+        self.line_pair(Opcode::Inst, module, name)
+    }
+
+    fn line_pair(&mut self, opcode: Opcode, module: &str, name: &str) -> Result<()> {
+        if module.is_empty() || name.is_empty() {
+            return Err(Error::unplaced(ErrorKind::EmptyLine));
+        }
+        if module.contains('\n') || name.contains('\n') {
+            return Err(Error::custom("a global's name holds a newline"));
+        }
+        self.put(&[opcode.byte()]);
+        for line in [module, name] {
+            self.buffer.extend_from_slice(line.as_bytes());
+            self.buffer.push(b'\n');
+        }
+        Ok(())
+    }
+
+    /// An extension code of the `copyreg` registry: EXT1, EXT2 or EXT4.
+    ///
+    /// # Errors
+    /// Those of the sink; 0, beyond 2^31, or below protocol 2.
+    pub fn extension(&mut self, code: u32) -> Result<()> {
+        if self.protocol < 2 {
+            return Err(self.refused(Opcode::Ext4));
+        }
+        let [a, b, c, d] = code.to_le_bytes();
+        match code {
+            1..=0xff => self.put(&[Opcode::Ext1.byte(), a]),
+            0x100..=0xffff => self.put(&[Opcode::Ext2.byte(), a, b]),
+            0x1_0000..=0x7fff_ffff => self.put(&[Opcode::Ext4.byte(), a, b, c, d]),
+            _ => return Err(Error::unplaced(ErrorKind::BadExtensionCode(code.into()))),
+        }
+        Ok(())
+    }
+
+    /// PERSID: a persistent id as text (protocol 0; from protocol 1 on Python saves the id as an
+    /// object and writes BINPERSID).
+    ///
+    /// # Errors
+    /// Those of the sink; not ASCII, or with a newline.
+    pub fn persistent_id(&mut self, id: &str) -> Result<()> {
+        if !id.is_ascii() || id.contains('\n') {
+            return Err(Error::unplaced(ErrorKind::NotAscii));
+        }
+        self.put_line(Opcode::PersId, id.as_bytes());
+        Ok(())
+    }
+
+    /// Appends to the buffer, opening a frame where one is due.
+    #[inline(always)]
+    fn put(&mut self, bytes: &[u8]) {
+        if self.framing && self.frame.is_none() {
+            self.open_frame();
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    fn put_line(&mut self, opcode: Opcode, line: &[u8]) {
+        self.put(&[opcode.byte()]);
+        self.buffer.extend_from_slice(line);
+        self.buffer.push(b'\n');
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn open_frame(&mut self) {
+        self.frame = Some(self.buffer.len());
+        self.buffer.extend_from_slice(&[0; FRAME_HEADER_SIZE]);
+    }
+
+    /// Closes the open frame; a tiny one loses its header.
+    fn commit_frame(&mut self) {
+        let Some(start) = self.frame.take() else {
+            return;
+        };
+        let body = start + FRAME_HEADER_SIZE;
+        let length = self.buffer.len().saturating_sub(body);
+        if length < FRAME_SIZE_MIN {
+            self.buffer.drain(start..body);
+            return;
+        }
+        if let Some((opcode, size)) =
+            self.buffer.get_mut(start..body).and_then(<[u8]>::split_first_mut)
+        {
+            *opcode = Opcode::Frame.byte();
+            size.copy_from_slice(&(length as u64).to_le_bytes());
+        }
+    }
+
+    /// Hands the buffer to the sink. No frame may be open.
+    fn flush_buffer(&mut self) -> Result<()> {
+        self.sink.write_all(&self.buffer)?;
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+/// What a container's items are written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batch {
+    /// One item (or pair) without a MARK, then APPEND or SETITEM.
+    One,
+    /// MARK, so many items (or pairs), then APPENDS, SETITEMS or ADDITEMS. C ends some
+    /// containers with a batch of none.
+    Many(usize),
+}
+
+/// Whose batches: C cuts each kind of container in its own way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchStyle {
+    /// An exact list: a second batch of one is still a batch.
+    List,
+    /// An exact dict: a size that is a multiple of 1000 ends with an empty batch.
+    Dict,
+    /// A set: as a dict, but a single item is a batch too.
+    Set,
+    /// Items from an iterator (list and dict subclasses, `__reduce__`'s fourth and fifth part):
+    /// a batch that turns out to hold one item is APPEND or SETITEM.
+    Iterated,
+}
+
+/// The batches in which C writes `len` items (or pairs) at this protocol.
+///
+/// At protocol 0 every item stands alone. The sum of all batches is `len`.
+pub fn batches(style: BatchStyle, protocol: u8, len: usize) -> Batches {
+    Batches { style, single: protocol == 0, left: len, first: true, trailing: false }
+}
+
+/// The iterator of [`batches`].
+#[derive(Clone, Debug)]
+pub struct Batches {
+    style: BatchStyle,
+    single: bool,
+    left: usize,
+    first: bool,
+    /// A full batch went before, and the style looks for more without knowing.
+    trailing: bool,
+}
+
+impl Iterator for Batches {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        if self.left == 0 {
+            return std::mem::take(&mut self.trailing).then_some(Batch::Many(0));
+        }
+        let first = std::mem::take(&mut self.first);
+        let alone = match self.style {
+            BatchStyle::List | BatchStyle::Dict => first && self.left == 1,
+            BatchStyle::Set => false,
+            BatchStyle::Iterated => self.left == 1,
+        };
+        if self.single || alone {
+            self.left -= 1;
+            return Some(Batch::One);
+        }
+        let count = self.left.min(BATCH_SIZE);
+        self.left -= count;
+        self.trailing =
+            count == BATCH_SIZE && matches!(self.style, BatchStyle::Dict | BatchStyle::Set);
+        Some(Batch::Many(count))
+    }
+}
