@@ -1,0 +1,195 @@
+//! `map` with programs in any language: pickle in, pickle out, exit codes respected.
+#![cfg(unix)]
+
+mod map_support;
+
+use std::ffi::OsString;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use map_support::{Setting, python, unpickled};
+use picklet_segments::engine::{
+    Answer, ExternalCommand, Failed, FailureKind, MapOptions, MapReport, OnError, WorkerCommand,
+    map, map_in_process,
+};
+use picklet_segments::{Error, Kind, NoProgress, Progress, Publisher, Result, Segments};
+
+fn command(arguments: &[&str]) -> WorkerCommand {
+    let arguments = arguments.iter().map(OsString::from).collect();
+    WorkerCommand::External(ExternalCommand { arguments, directory: None })
+}
+
+fn skip() -> MapOptions {
+    MapOptions {
+        workers: Some(2),
+        on_error: OnError::Skip,
+        backoff: Duration::ZERO,
+        ..MapOptions::default()
+    }
+}
+
+fn run(setting: &Setting, arguments: &[&str]) -> Result<MapReport> {
+    run_with(setting, arguments, &skip())
+}
+
+fn run_with(setting: &Setting, arguments: &[&str], options: &MapOptions) -> Result<MapReport> {
+    let worker = command(arguments);
+    map(&setting.input(), &setting.out(), &worker, options, &NoProgress, &|| false)
+}
+
+#[test]
+fn a_command_reads_its_segment_from_standard_input() {
+    let setting = Setting::new(4);
+    let report = run(&setting, &["cat"]).unwrap();
+    assert!(report.is_complete());
+    let out = Segments::open(&setting.out()).unwrap();
+    assert_eq!((out.kind(), out.items()), (Kind::List, Some(12)));
+    assert_eq!(out.read(2).unwrap(), setting.input().read(2).unwrap());
+    assert_eq!(run(&setting, &["cat"]).unwrap().resumed, 4);
+}
+
+#[test]
+fn placeholders_tell_the_file_the_name_and_the_index() {
+    let setting = Setting::new(2);
+    let script = "import pickle, sys; from pathlib import Path
+pickle.dump((Path(sys.argv[1]).name, sys.argv[2]), sys.stdout.buffer)";
+    let python = python().into_string().unwrap();
+    let report = run(&setting, &[&python, "-c", script, "{}", "{index}/{name}"]).unwrap();
+    assert!(report.is_complete(), "{:?}", report.failed);
+    let out = Segments::open(&setting.out()).unwrap();
+    let expected = "('data-00001.pickle', '1/data-00001')";
+    assert_eq!(unpickled(&out.path(1).unwrap()), expected);
+}
+
+#[test]
+fn a_command_that_does_not_read_its_input_has_done_nothing_wrong() {
+    let setting = Setting::new(3);
+    assert!(run(&setting, &["printf", "N."]).unwrap().is_complete());
+}
+
+#[test]
+fn an_exit_code_is_a_failure_with_the_end_of_standard_error() {
+    let setting = Setting::new(3);
+    let script = "case {name} in *1) echo one >&2; echo two >&2; exit 3;; *) cat;; esac";
+    let report = run(&setting, &["sh", "-c", script]).unwrap();
+    assert_eq!((report.done, report.failed.len()), (2, 1));
+    let failure = &report.failed[0];
+    assert_eq!((failure.kind, failure.error.as_str()), (FailureKind::Exit, "exit code 3"));
+    assert_eq!((failure.message.as_str(), failure.traceback.as_str()), ("two", "one\ntwo"));
+    assert_eq!(failure.to_string(), "segment data-00001 (items 3..=5): exit code 3: two");
+}
+
+#[test]
+fn output_that_is_not_one_whole_pickle_is_a_failure() {
+    for (script, words) in [
+        ("echo hello", "not one whole pickle"),
+        ("true", "wrote nothing"),
+        ("head -c 5", "not one whole pickle"),
+        ("cat; echo", "follows its end at byte 10"),
+    ] {
+        let setting = Setting::new(1);
+        let report = run(&setting, &["sh", "-c", script]).unwrap();
+        let failure = &report.failed[0];
+        assert_eq!(failure.kind, FailureKind::Output, "{script}");
+        assert!(failure.message.contains(words), "{script}: {}", failure.message);
+        assert!(!setting.out().path().join("data-00000.pickle").exists());
+    }
+}
+
+#[test]
+fn a_command_killed_by_a_signal_runs_again_alone_and_then_fails() {
+    let setting = Setting::new(3);
+    let script = "case {index} in 1) kill -KILL $$;; *) cat;; esac";
+    let report = run(&setting, &["sh", "-c", script]).unwrap();
+    assert_eq!((report.done, report.failed[0].tries), (2, 2));
+    assert_eq!(
+        (report.failed[0].kind, &report.failed[0].error[..]),
+        (FailureKind::Died, "SIGKILL")
+    );
+}
+
+#[test]
+fn a_command_that_hangs_is_killed_with_all_that_it_started() {
+    let setting = Setting::new(3);
+    let options = MapOptions { timeout: Some(Duration::from_millis(700)), ..skip() };
+    let script = "case {index} in 1) sleep 600 | sleep 600;; *) cat;; esac";
+    let report = run_with(&setting, &["sh", "-c", script], &options).unwrap();
+    assert_eq!((report.done, report.failed[0].kind), (2, FailureKind::Timeout));
+}
+
+#[test]
+fn a_missing_command_is_one_error_before_anything_is_made() {
+    let setting = Setting::new(2);
+    for program in ["no-such-program-of-picklet", "/no/such/program"] {
+        let error = run(&setting, &[program]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains(program), "{error}");
+    }
+    assert!(!setting.out().path().exists());
+}
+
+#[test]
+fn an_interrupt_kills_commands_and_keeps_what_is_finished() {
+    struct Flag(AtomicBool);
+    impl Progress for Flag {
+        fn segment(&self, _file: &str) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let setting = Setting::new(3);
+    let flag = Flag(AtomicBool::new(false));
+    let worker = command(&["sh", "-c", "case {index} in 0) cat;; *) sleep 600;; esac"]);
+    let interrupt = || flag.0.load(Ordering::Relaxed);
+    let result = map(&setting.input(), &setting.out(), &worker, &skip(), &flag, &interrupt);
+    assert!(matches!(result, Err(Error::Interrupted)), "{result:?}");
+    let report = run(&setting, &["cat"]).unwrap();
+    assert_eq!((report.resumed, report.done), (1, 2));
+}
+
+#[test]
+fn a_closure_in_this_process_resumes_retries_and_reports_alike() {
+    let setting = Setting::new(4);
+    let (input, out) = (setting.input(), setting.out());
+    let tried = Mutex::new(Vec::new());
+    let mut closure = |task: &picklet_segments::engine::Task,
+                       to: &picklet_segments::engine::PublishTo| {
+        tried.lock().unwrap().push(task.task);
+        if task.index == 1 {
+            return Ok(Answer::Failed(Box::new(Failed {
+                task: task.task,
+                error: "Bad".into(),
+                message: "no".into(),
+                traceback: String::new(),
+                item: None,
+                seconds: 0.0,
+                peak_rss: None,
+            })));
+        }
+        let publisher = Publisher::new(&out, &to.session, false)?;
+        let mut draft = publisher.draft(&task.output)?;
+        std::io::Write::write_all(&mut draft, &std::fs::read(&task.path).unwrap()).unwrap();
+        let receipt = draft.publish()?;
+        Ok(Answer::Done(Box::new(picklet_segments::engine::Done {
+            task: task.task,
+            receipt,
+            holds: "list".into(),
+            items: 3,
+            load_seconds: 0.0,
+            run_seconds: 0.0,
+            dump_seconds: 0.0,
+            peak_rss: None,
+        })))
+    };
+    let options = MapOptions { retries: 1, ..skip() };
+    let report =
+        map_in_process(&input, &out, &mut closure, &options, &NoProgress, &|| false).unwrap();
+    assert_eq!((report.done, report.failed.len(), report.failed[0].tries), (3, 1, 2));
+    let raise = MapOptions { on_error: OnError::Raise, ..skip() };
+    let report =
+        map_in_process(&input, &out, &mut closure, &raise, &NoProgress, &|| false).unwrap();
+    assert_eq!((report.done, report.resumed, report.failed.len()), (0, 3, 1));
+    assert_eq!(*tried.lock().unwrap(), [0, 1, 1, 2, 3, 0]);
+    let result = map_in_process(&input, &out, &mut closure, &raise, &NoProgress, &|| true);
+    assert!(matches!(result, Err(Error::Interrupted)), "{result:?}");
+}

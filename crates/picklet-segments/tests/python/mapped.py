@@ -1,0 +1,153 @@
+"""Functions that the engine's tests map: good ones, and all kinds of bad ones."""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+
+def double(segment):
+    return [2 * x for x in segment]
+
+
+def bad_at_two(segment):
+    if 20 in segment:
+        raise ValueError("no such city\nand a second line")
+    return segment
+
+
+def exits(segment):
+    if 20 in segment:
+        sys.exit(3)
+    return segment
+
+
+def exits_hard(segment):
+    if 20 in segment:
+        print("last words", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(7)
+    return segment
+
+
+def crashes(segment):
+    if 20 in segment:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return segment
+
+
+def killed_once(segment):
+    """Dies the first time, as if the out-of-memory killer had picked the wrong process."""
+    if 20 in segment:
+        try:
+            os.close(os.open(os.environ["ONCE"], os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return segment
+        os.kill(os.getpid(), signal.SIGKILL)
+    return segment
+
+
+def fails_once(segment):
+    if 20 in segment:
+        try:
+            os.close(os.open(os.environ["ONCE"], os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return segment
+        raise OSError("the network was away")
+    return segment
+
+
+def unpicklable(segment):
+    return (lambda: segment) if 20 in segment else segment
+
+
+class Nasty(Exception):
+    """Neither pickles nor prints."""
+
+    def __init__(self, a, b):
+        self.lock = threading.Lock()
+
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+def nasty(segment):
+    if 20 in segment:
+        raise Nasty(1, 2)
+    return segment
+
+
+def surrogates(segment):
+    raise KeyError("lone \ud800 surrogate")
+
+
+def prints_a_lot(segment):
+    for _ in range(2000):
+        print("x" * 500)
+    sys.stdout.buffer.write(b"\x00\x01\x02\x03 raw bytes\n")
+    sys.stdout.buffer.flush()
+    os.write(1, b"straight to descriptor 1\n")
+    return segment
+
+
+def reads_stdin(segment):
+    return [sys.stdin.read(), os.read(0, 10)] + segment
+
+
+def forks_and_returns_twice(segment):
+    os.fork()
+    return segment
+
+
+def forks_and_leaves_one(segment):
+    if os.fork() == 0:
+        time.sleep(600)
+        os._exit(0)
+    return segment
+
+
+def leaves_a_thread(segment):
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    return segment
+
+
+def hangs(segment):
+    if 20 in segment:
+        time.sleep(600)
+    return segment
+
+
+def hangs_always(segment):
+    print("hanging", file=sys.stderr, flush=True)
+    time.sleep(600)
+
+
+def closes_everything(segment):
+    os.closerange(3, 100)
+    return segment
+
+
+def with_info(segment, info):
+    return [info.name, info.index, info.first_item, info.items]
+
+
+def with_named_info(segment, other=1, *, segment_info):
+    return segment_info.name
+
+
+def with_default(segment, factor=10):
+    return [factor * x for x in segment]
+
+
+def item(x):
+    if x == 21:
+        raise ValueError("bad item")
+    return x + 1
+
+
+def odd(x):
+    return x % 2 == 1
+
+
+not_a_function = 3
