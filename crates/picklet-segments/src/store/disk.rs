@@ -118,9 +118,17 @@ impl DiskFile for File {
     }
 }
 
-struct HeldFile(#[expect(dead_code, reason = "held for its drop, which releases the lock")] File);
+struct HeldFile(File);
 
 impl Held for HeldFile {}
+
+impl Drop for HeldFile {
+    fn drop(&mut self) {
+        // Closing alone is not enough: a process that another thread is starting right now has a
+        // copy of the descriptor until its exec, and would hold the lock for that moment.
+        let _ = self.0.unlock();
+    }
+}
 
 impl Disk for RealDisk {
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
