@@ -102,6 +102,9 @@ const BACKOFF_LIMIT: Duration = Duration::from_secs(60);
 /// How long segments in flight may go on after another one has ended the map.
 const STOP_GRACE: Duration = Duration::from_secs(3);
 
+/// How long idle workers may take to end by themselves once the work is done.
+const END_GRACE: Duration = Duration::from_secs(2);
+
 /// How often the interrupt is asked for.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -292,10 +295,17 @@ impl Crew<'_> {
         }
     }
 
-    fn finish(&mut self) {
+    fn close(&mut self) {
         match self {
-            Crew::Python(crew) => crew.finish(),
+            Crew::Python(crew) => crew.close(),
             Crew::Command(crew) => crew.kill_all(),
+        }
+    }
+
+    fn is_over(&mut self) -> bool {
+        match self {
+            Crew::Python(crew) => crew.is_over(),
+            Crew::Command(_) => true,
         }
     }
 
@@ -330,7 +340,7 @@ impl Engine<'_> {
     ) -> Result<MapReport> {
         let result = self.run_to_end(letters, interrupt);
         match &result {
-            Ok(()) => self.crew.finish(),
+            Ok(()) => self.part(letters),
             Err(_) => {
                 self.crew.kill_all();
                 self.rescue(letters);
@@ -481,6 +491,20 @@ impl Engine<'_> {
             self.run.done(done, seconds)?;
         }
         Ok(())
+    }
+
+    /// Lets idle workers end by themselves, and shows what they still have to print.
+    fn part(&mut self, letters: &mpsc::Receiver<Letter>) {
+        self.crew.close();
+        let until = Instant::now() + END_GRACE;
+        let mut happened = Vec::new();
+        while Instant::now() < until && !self.crew.is_over() {
+            if let Ok(letter) = letters.recv_timeout(RESTLESS_POLL) {
+                // The work is done; how a worker ends is no longer of interest.
+                let _ = self.crew.take(letter, &mut happened);
+                happened.drain(..).for_each(|event| self.hear(event));
+            }
+        }
     }
 
     /// Keeps the outputs whose receipts were on their way when the run was ended.

@@ -158,6 +158,14 @@ impl Process {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
+    /// Whether it has ended and its standard error was read to the end, or is held open by
+    /// another process.
+    pub(crate) fn is_over(&mut self) -> bool {
+        let ended = self.has_ended();
+        let waited = self.ended.is_some_and(|since| since.elapsed() >= PIPE_GRACE);
+        ended && (!self.stderr_open || waited)
+    }
+
     /// How it ended, once all that it said has been read (`quiet`: its output is read to the end)
     /// or it has been dead for longer than `grace`. What it started ends with it.
     pub(crate) fn verdict(&mut self, quiet: bool, grace: Duration) -> Option<ExitStatus> {

@@ -58,9 +58,6 @@ impl PythonWorkers {
 /// How long a worker may take to come up: interpreter, imports of the function's module.
 const START_LIMIT: Duration = Duration::from_secs(600);
 
-/// How long idle workers may take to end by themselves once the run is over.
-const END_GRACE: Duration = Duration::from_secs(2);
-
 struct Member {
     process: Process,
     generation: u64,
@@ -248,18 +245,16 @@ impl<'a> PythonCrew<'a> {
         self.members.values().any(|member| member.silent.is_some() || member.killed)
     }
 
-    /// Lets the workers end by themselves, and kills those that do not.
-    pub(crate) fn finish(&mut self) {
+    /// Lets the workers end by themselves.
+    pub(crate) fn close(&mut self) {
         for member in self.members.values_mut() {
             member.tasks = None;
         }
-        let until = Instant::now() + END_GRACE;
-        while Instant::now() < until
-            && !self.members.values_mut().all(|member| member.process.has_ended())
-        {
-            thread::sleep(Duration::from_millis(1));
-        }
-        self.members.clear();
+    }
+
+    /// Whether all workers have ended and all that they wrote was read.
+    pub(crate) fn is_over(&mut self) -> bool {
+        self.members.values_mut().all(|member| member.process.is_over())
     }
 
     /// Ends all workers now.
