@@ -1,0 +1,17 @@
+"""Split, process and reload huge pickles: safely, in parallel, at disk speed.
+
+``import picklet as pickle`` and go on as before; loading runs nothing that the
+pickle says unless it is trusted:
+
+>>> import picklet as pickle
+>>> pickle.loads(pickle.dumps({"name": "John", "age": 30}))
+{'name': 'John', 'age': 30}
+
+Data in segments, each a plain pickle that any Python opens:
+
+>>> import picklet
+>>> segments = picklet.split(range(100), "numbers", count=25)
+>>> sums = segments.map(sum, "sums", workers=2)
+>>> list(sums)
+[300, 925, 1550, 2175]
+"""

@@ -1,0 +1,259 @@
+"""Segments of one data set in a directory: read, map, merge, verify."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import operator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, SupportsIndex, overload
+
+from picklet import _picklet
+from picklet.policy import Policy
+
+__all__ = ["Items", "Segments", "open"]
+
+
+def open(
+    path: str | os.PathLike[str], *, allow: Iterable[str] | None = None, trust: bool = False
+) -> Segments:
+    """Open a segments directory. Nothing is loaded yet.
+
+    Segments are loaded safely: ``allow`` and ``trust`` mean what they mean for
+    :func:`picklet.load`, for every segment that is loaded through the result.
+
+    >>> import picklet
+    >>> _ = picklet.split(range(10), "tens", count=4)
+    >>> for segment in picklet.open("tens"):
+    ...     print(segment)
+    [0, 1, 2, 3]
+    [4, 5, 6, 7]
+    [8, 9]
+    """
+    return Segments(_picklet.Directory(os.fspath(path)), Policy.of(allow, trust))
+
+
+class Segments(Sequence[Any]):
+    """The segments of one data set: a lazy sequence of what each file holds.
+
+    Made by :func:`picklet.split`, :func:`picklet.open` and :meth:`map`. A
+    segment is loaded when it is asked for, and not kept.
+
+    >>> import picklet
+    >>> segments = picklet.split({"a": 1, "b": 2, "c": 3}, "letters", count=2)
+    >>> len(segments), segments[0], segments[-1]
+    (2, {'a': 1, 'b': 2}, {'c': 3})
+    >>> [path.name for path in segments.paths]
+    ['data-00000.pickle', 'data-00001.pickle']
+    >>> segments.items["c"]
+    3
+    >>> segments.load()
+    {'a': 1, 'b': 2, 'c': 3}
+    """
+
+    __slots__ = ("_directory", "_policy")
+
+    def __init__(self, directory: _picklet.Directory, policy: Policy) -> None:
+        """Use :func:`picklet.open` instead."""
+        self._directory = directory
+        self._policy = policy
+
+    @property
+    def path(self) -> Path:
+        """The directory."""
+        return Path(self._directory.path)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files, in order. Each is a plain pickle."""
+        folder = self.path
+        return [folder / entry.file for entry in self._directory.entries]
+
+    @property
+    def kind(self) -> str:
+        """What the segments hold, and so what :meth:`load` gives: ``list``, ``tuple``,
+        ``dict``, ``set``, ``frozenset``, or ``objects`` where each is an object of its own.
+        """
+        return self._directory.kind
+
+    @property
+    def items(self) -> Items:
+        """The items of all segments as one sequence, each read on its own."""
+        return Items(self._directory, self._policy)
+
+    def __len__(self) -> int:
+        """Give the number of segments."""
+        return len(self._directory.entries)
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Any]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Any:
+        """Load the segment with this number; a slice gives a sequence as lazy as this one."""
+        if isinstance(index, slice):
+            return _Some(self, range(len(self))[index])
+        return self._policy.loads(self._directory.read(_place(index, len(self), "segment")))
+
+    def __iter__(self) -> Iterator[Any]:
+        """Load one segment after another."""
+        return (self[index] for index in range(len(self)))
+
+    def __repr__(self) -> str:
+        """Show where they are and how many; loads nothing."""
+        items = self._directory.items
+        count = f"{len(self)} segments" if len(self) != 1 else "1 segment"
+        of = f" of {self.kind}" if self.kind != "objects" else ""
+        known = f", {items} items" if items is not None else ""
+        return f"<picklet.Segments {str(self.path)!r}: {count}{of}{known}>"
+
+    def load(self) -> Any:
+        """Load everything and join it to what was split: a list, a dict …
+
+        Of kind ``objects`` it gives the list of the objects.
+        """
+        segments: Iterator[Any] = iter(self)
+        match self.kind:
+            case "list":
+                return list(itertools.chain.from_iterable(segments))
+            case "tuple":
+                return tuple(itertools.chain.from_iterable(segments))
+            case "set":
+                return set().union(*segments)
+            case "frozenset":
+                return frozenset().union(*segments)
+            case "dict":
+                joined: dict[Any, Any] = {}
+                for segment in segments:
+                    joined.update(segment)
+                return joined
+            case _:
+                return list(segments)
+
+
+class Items:
+    """The items of all segments as one sequence: ``segments.items``.
+
+    An item is read from its file on its own, without the rest of its segment.
+    Where the segments are dicts an item is a ``(key, value)`` pair: iteration
+    gives pairs, :meth:`at` the pair at a place, ``items[key]`` the value of a
+    key, and ``key in items`` looks for a key. A key is looked for in one
+    segment after another.
+
+    >>> import picklet
+    >>> items = picklet.split((f"n{i}" for i in range(1000)), "names", count=300).items
+    >>> len(items), items[701], items[-1], items[299:302]
+    (1000, 'n701', 'n999', ['n299', 'n300', 'n301'])
+    """
+
+    __slots__ = ("_directory", "_firsts", "_policy")
+
+    def __init__(self, directory: _picklet.Directory, policy: Policy) -> None:
+        """Use ``segments.items`` instead."""
+        self._directory = directory
+        self._policy = policy
+        self._firsts = list(
+            itertools.accumulate((entry.items for entry in directory.entries), initial=0)
+        )
+
+    def __len__(self) -> int:
+        """Give the number of items in all segments."""
+        return self._firsts[-1]
+
+    def __iter__(self) -> Iterator[Any]:
+        """Give one item after another, holding one segment at a time."""
+        for segment in self._segments():
+            yield from segment.items() if self._keyed else segment
+
+    def __reversed__(self) -> Iterator[Any]:
+        """Give the last item first, holding one segment at a time."""
+        for index in reversed(range(len(self._directory.entries))):
+            yield from reversed(self._some(index, 0, self._firsts[index + 1] - self._firsts[index]))
+
+    def __contains__(self, item: object) -> bool:
+        """Tell whether there is such an item; of dicts, such a key."""
+        return any(item in segment for segment in self._segments())
+
+    def __getitem__(self, index: Any) -> Any:
+        """Read one item, or a list of those in a slice. Of dicts: the value of a key."""
+        if self._keyed:
+            hash(index)
+            for segment in self._segments():
+                if index in segment:
+                    return segment[index]
+            raise KeyError(index)
+        if isinstance(index, slice):
+            return self._slice(range(len(self))[index])
+        return self.at(index)
+
+    def at(self, index: SupportsIndex) -> Any:
+        """Read the item at this place; of dicts, its ``(key, value)`` pair."""
+        place = _place(index, len(self), "item")
+        return self._slice(range(place, place + 1))[0]
+
+    @property
+    def _keyed(self) -> bool:
+        return self._directory.kind == "dict"
+
+    def _segments(self) -> Iterator[Any]:
+        return map(self._policy.loads, map(self._directory.read, range(len(self._directory.entries))))
+
+    def _some(self, index: int, start: int, stop: int) -> list[Any]:
+        """Read the items ``start`` to ``stop`` of one segment, and no others."""
+        some = self._policy.loads(self._directory.extract(index, start, stop))
+        return list(some.items() if self._keyed else some)
+
+    def _slice(self, places: range) -> list[Any]:
+        """Read the items at these places, in their order, each segment at most once."""
+        if places.step < 0:
+            return self._slice(places[::-1])[::-1]
+        found: list[Any] = []
+        while places:
+            index = bisect.bisect_right(self._firsts, places[0]) - 1
+            first, last = self._firsts[index], self._firsts[index + 1]
+            here = range(places[0], min(places.stop, last), places.step)
+            found.extend(self._some(index, here[0] - first, here[-1] + 1 - first)[:: places.step])
+            places = places[len(here) :]
+        return found
+
+    def __repr__(self) -> str:
+        """Show how many and where; reads nothing."""
+        return f"<{len(self)} items of picklet.Segments {self._directory.path!r}>"
+
+
+class _Some(Sequence[Any]):
+    """Some of the places of a lazy sequence, as lazy as it is."""
+
+    __slots__ = ("_places", "_whole")
+
+    def __init__(self, whole: Sequence[Any], places: range) -> None:
+        self._whole = whole
+        self._places = places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Any]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Any:
+        if isinstance(index, slice):
+            return _Some(self._whole, self._places[index])
+        return self._whole[self._places[_place(index, len(self), "segment")]]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self._whole[place] for place in self._places)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} of {self._whole!r}>"
+
+
+def _place(index: SupportsIndex, length: int, what: str) -> int:
+    """Give a place counted from the front; an IndexError says how many there are."""
+    place = operator.index(index)
+    if not -length <= place < length:
+        raise IndexError(f"there is no {what} {place}: there are {length}, counted from 0")
+    return place % length if place < 0 else place

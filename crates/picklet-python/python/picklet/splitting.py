@@ -1,0 +1,253 @@
+"""``picklet.split``: what a source is, and how live objects are cut.
+
+Files and streams are cut in Rust, by their opcodes, without building an
+object. What lives in this process already (a list, a dict, a generator) is
+cut here and encoded one segment after another, never held twice.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import operator
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from typing import Any, NamedTuple, SupportsIndex
+
+from picklet import _picklet
+from picklet.policy import Policy
+from picklet.segments import Segments
+
+__all__ = ["split"]
+
+Names = Iterable[str] | Callable[[Any], str]
+
+DEFAULT_SIZE = 64_000_000
+"""Bytes a segment when the caller names no target."""
+
+MEASURES_PER_SEGMENT = 32
+"""Live items are measured in blocks of this part of a segment, so a segment
+is at most one item or one such block larger than asked for."""
+
+
+class Target(NamedTuple):
+    """Where to cut: exactly one of the three is set."""
+
+    count: int | None
+    size: int | None
+    parts: int | None
+
+    @classmethod
+    def of(
+        cls, count: SupportsIndex | None, size: int | str | None, parts: SupportsIndex | None
+    ) -> Target:
+        """Check that at most one is given; none means segments of 64 MB."""
+        given = [n for n, v in (("count", count), ("size", size), ("parts", parts)) if v is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of count=, size= and parts=, not {' and '.join(given)}")
+        if not given:
+            size = DEFAULT_SIZE
+        return cls(_positive("count", count), _bytes(size), _positive("parts", parts))
+
+
+def split(
+    source: Any,
+    out: str | os.PathLike[str],
+    *,
+    count: SupportsIndex | None = None,
+    size: int | str | None = None,
+    parts: SupportsIndex | None = None,
+    name: str = "data",
+    names: Names | None = None,
+    allow: Iterable[str] | None = None,
+    trust: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Segments:
+    """Cut ``source`` into segments, each a plain pickle in the directory ``out``.
+
+    ``source`` is one of
+
+    * a path: a pickle that holds a list, tuple, dict, set or frozenset, a file
+      of many pickles one after another, or JSON Lines. Nothing of it is loaded;
+    * a file opened with ``'rb'``, or anything with a ``read`` that gives bytes:
+      the same, from where it stands;
+    * a list, tuple, dict, set or frozenset. The segments are of the same kind;
+    * any other iterable, a generator too: the segments are lists, and no more
+      than one of them is held at a time.
+
+    Where to cut: ``count`` items a segment, ``size`` bytes (an integer, or
+    ``'64MB'``, ``'64MiB'``), or into ``parts`` segments. Give one of them; with
+    none a segment has 64 MB. A segment ends with the item that reaches ``size``.
+
+    Files are called ``data-00000.pickle`` and so on, with ``name`` in place of
+    ``data``. Or give ``names``: one for each segment, or a function that gives
+    the name. With ``count=1`` and a source of live objects it is called with
+    the item, otherwise with the number of the segment, from 0.
+
+    ``allow`` and ``trust`` are for loading from the result, as in
+    :func:`picklet.load`. ``out`` must be empty or not there, unless ``resume``
+    continues an interrupted run or ``overwrite`` replaces a finished one.
+
+    >>> import picklet
+    >>> words = ["하늘", "바다", "산"]
+    >>> segments = picklet.split(words, "words", count=1, names=words)
+    >>> segments.paths[0].name, segments[0]
+    ('하늘.pickle', ['하늘'])
+    >>> picklet.split((n * n for n in range(6)), "squares", count=4).load()
+    [0, 1, 4, 9, 16, 25]
+    """
+    if resume and overwrite:
+        raise ValueError("give resume=True or overwrite=True, not both")
+    target = Target.of(count, size, parts)
+    policy = Policy.of(allow, trust)
+    existing = "resume" if resume else "overwrite" if overwrite else "refuse"
+    folder = os.fspath(out)
+    if _is_file(source):
+        where = source if hasattr(source, "read") else os.fspath(source)
+        _picklet.split(where, folder, *target, name, _names_of_file(names), existing)
+    else:
+        _split_live(source, folder, target, name, names, existing)
+    return Segments(_picklet.Directory(folder), policy)
+
+
+def _is_file(source: Any) -> bool:
+    """Tell files and paths from live objects; refuse what would surprise."""
+    if isinstance(source, io.TextIOBase):
+        raise TypeError("the file was opened as text; open it with 'rb'")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        raise TypeError(
+            "bytes are not a source; split io.BytesIO(data) to cut a pickle that is in memory"
+        )
+    return isinstance(source, (str, os.PathLike)) or hasattr(source, "read")
+
+
+def _names_of_file(names: Names | None) -> list[str] | Callable[[int], str] | None:
+    return names if names is None or callable(names) else _list_of_names(names)
+
+
+def _list_of_names(names: Iterable[str]) -> list[str]:
+    if isinstance(names, str):
+        raise TypeError("names= takes one name for each segment; name= is what all begin with")
+    listed = list(names)
+    if wrong := [name for name in listed if not isinstance(name, str)]:
+        raise TypeError(f"names= takes strings, and {wrong[0]!r} is none")
+    return listed
+
+
+class _Live(NamedTuple):
+    """A source of live objects: what its segments are, its items, and how many if known."""
+
+    kind: str
+    make: Callable[[list[Any]], Any]
+    items: Iterator[Any]
+    total: int | None
+
+    @classmethod
+    def of(cls, source: Any) -> _Live:
+        total = len(source) if isinstance(source, Sized) else None
+        if hasattr(source, "iloc") or hasattr(source, "__array_interface__"):
+            raise TypeError(
+                f"a {type(source).__name__} is one object and not a container of items; "
+                "split a generator of its pieces with count=1"
+            )
+        if isinstance(source, Mapping):
+            return cls("dict", dict, iter(source.items()), total)
+        for kind in (tuple, set, frozenset):
+            if isinstance(source, kind):
+                return cls(kind.__name__, kind, iter(source), total)
+        try:
+            return cls("list", list, iter(source), total)
+        except TypeError:
+            raise TypeError(
+                f"a {type(source).__name__} holds no items to split; "
+                "give a path, a file, a container or an iterable"
+            ) from None
+
+    def pieces(self, target: Target) -> Iterator[list[Any]]:
+        """Cut: give the items of one segment after another."""
+        if target.size is not None:
+            yield from self._by_size(target.size)
+            return
+        if target.count is not None:
+            lengths: Iterable[int] = itertools.repeat(target.count)
+        elif self.total is None:
+            raise TypeError("parts= needs a source whose length is known; give count= or size=")
+        else:
+            assert target.parts is not None
+            length, longer = divmod(self.total, target.parts)
+            lengths = (length + (i < longer) for i in range(target.parts))
+        for length in lengths:
+            if not (piece := list(itertools.islice(self.items, length))):
+                return
+            yield piece
+
+    def _by_size(self, size: int) -> Iterator[list[Any]]:
+        """Measure blocks of items by encoding them, and cut where they reach ``size``."""
+        piece: list[Any] = []
+        measured, step = 0, 1
+        while block := list(itertools.islice(self.items, step)):
+            encoded = len(_picklet.dumps(self.make(block)))
+            piece += block
+            measured += encoded
+            fitting = size * len(block) // (encoded * MEASURES_PER_SEGMENT)
+            step = max(1, min(2 * step, fitting))
+            if measured >= size:
+                yield piece
+                piece, measured = [], 0
+        if piece:
+            yield piece
+
+
+def _split_live(
+    source: Any, folder: str, target: Target, name: str, names: Names | None, existing: str
+) -> None:
+    live = _Live.of(source)
+    if target.parts is not None and live.total is None:
+        raise TypeError("parts= needs a source whose length is known; give count= or size=")
+    name_of = _naming(name, names, target, live.total)
+    with _picklet.Writer(folder, live.kind, existing) as writer:
+        for index, piece in enumerate(live.pieces(target)):
+            data = _picklet.dumps(live.make(piece))
+            writer.put(name_of(index, piece), data, len(piece))
+
+
+def _naming(
+    name: str, names: Names | None, target: Target, total: int | None
+) -> Callable[[int, list[Any]], str]:
+    """Give the function from a segment's number and items to its name."""
+    if names is None:
+        return lambda index, piece: _picklet.segment_file(name, index)
+    if callable(names):
+        call = names
+        if target.count == 1:
+            return lambda index, piece: call(piece[0])
+        return lambda index, piece: call(index)
+    listed = _list_of_names(names)
+    _picklet.check_names(listed)
+    if total is not None and target.size is None:
+        parts = target.parts if target.count is None else -(-total // target.count)
+        assert parts is not None
+        if len(listed) != min(parts, total):
+            raise ValueError(f"{len(listed)} names for {min(parts, total)} segments")
+
+    def one_of(index: int, piece: list[Any]) -> str:
+        if index >= len(listed):
+            raise ValueError(f"there are more segments than the {len(listed)} names")
+        return listed[index]
+
+    return one_of
+
+
+def _positive(name: str, value: SupportsIndex | None) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        raise TypeError(f"{name}= takes a number")
+    if (number := operator.index(value)) < 1:
+        raise ValueError(f"{name}= takes a number of at least 1, not {number}")
+    return number
+
+
+def _bytes(size: int | str | None) -> int | None:
+    return _picklet.parse_size(size) if isinstance(size, str) else _positive("size", size)
