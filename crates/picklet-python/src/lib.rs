@@ -1,12 +1,21 @@
-//! The extension module `picklet._picklet`: a thin boundary, all work is done by the crates below.
+//! The extension module `picklet._picklet`: the Rust crates, as the package
+//! over it needs them. It decides nothing; arguments are checked and defaults
+//! chosen in the package, and the work is done in the crates below.
+//!
+//! The interpreter is released (`Python::detach`) around everything that reads,
+//! writes or waits.
 #![forbid(unsafe_code)]
-#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod codec;
+mod directory;
+mod errors;
 
 use pyo3::prelude::*;
 
+/// The module, each file adding its own.
 #[pymodule]
 fn _picklet(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    codec::register(module)
+    codec::register(module)?;
+    directory::register(module)
 }

@@ -1,0 +1,246 @@
+//! Segments directories: reading one, and writing one from encoded objects.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+
+use picklet_segments::writer::{EntryMeta, Existing, SegmentsWriter};
+use picklet_segments::{Entry, Header, Kind, Location, Segments, Xxh3, name};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyTuple};
+
+use crate::errors::IntoPython as _;
+
+/// One segment, as the manifest tells of it.
+#[pyclass(name = "Entry", module = "picklet._picklet", frozen)]
+pub(crate) struct PyEntry {
+    /// The file's name.
+    #[pyo3(get)]
+    file: String,
+    /// Its place in the order of segments.
+    #[pyo3(get)]
+    index: u64,
+    /// Its size in bytes.
+    #[pyo3(get)]
+    bytes: u64,
+    /// How many items it holds, if known.
+    #[pyo3(get)]
+    items: Option<u64>,
+}
+
+impl From<&Entry> for PyEntry {
+    fn from(entry: &Entry) -> Self {
+        PyEntry {
+            file: entry.file.clone(),
+            index: entry.index,
+            bytes: entry.bytes,
+            items: entry.items,
+        }
+    }
+}
+
+/// A segments directory, opened for reading.
+#[pyclass(module = "picklet._picklet", frozen)]
+pub(crate) struct Directory {
+    pub(crate) segments: Segments,
+    entries: PyOnceLock<Py<PyTuple>>,
+}
+
+#[pymethods]
+impl Directory {
+    /// Opens the directory at `path` and reads its manifest.
+    #[new]
+    fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        let segments =
+            py.detach(|| Segments::open(&Location::from(absolute(path)))).or_raise(py)?;
+        Ok(Directory { segments, entries: PyOnceLock::new() })
+    }
+
+    /// The directory's path.
+    #[getter]
+    fn path(&self) -> PathBuf {
+        self.segments.location().path().to_owned()
+    }
+
+    /// What the segments hold: `list`, `dict`, `objects` …
+    #[getter]
+    fn kind(&self) -> &'static str {
+        self.segments.kind().as_str()
+    }
+
+    /// How many items there are in all segments, if known.
+    #[getter]
+    fn items(&self) -> Option<u64> {
+        self.segments.items()
+    }
+
+    /// The segments in order.
+    #[getter]
+    fn entries<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyTuple>> {
+        let entries = self.entries.get_or_try_init(py, || {
+            let all = self.segments.entries().iter().map(PyEntry::from);
+            let all = all.map(|entry| Py::new(py, entry)).collect::<PyResult<Vec<_>>>()?;
+            PyTuple::new(py, all).map(Bound::unbind)
+        })?;
+        Ok(entries.bind(py))
+    }
+
+    /// One segment's bytes, checked against the manifest.
+    fn read<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = py.detach(|| self.segments.read(index)).or_raise(py)?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+}
+
+/// The path as it stands when the object is made: a later `chdir` must not move it.
+pub(crate) fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+/// Writes segments of live objects, already encoded, one after another.
+///
+/// A resumed run encodes everything anew and leaves alone what is already there
+/// with the same bytes: nobody can tell whether a live source is still the same.
+#[pyclass(module = "picklet._picklet")]
+pub(crate) struct Writer {
+    location: Location,
+    existing: Existing,
+    kind: Kind,
+    open: Option<Open>,
+}
+
+struct Open {
+    writer: SegmentsWriter,
+    /// What an earlier run left, by place, as far as this run has not come to it.
+    kept: BTreeMap<u64, Entry>,
+    used: HashSet<String>,
+    next: u64,
+}
+
+#[pymethods]
+impl Writer {
+    /// For the directory `out`; `existing` is `refuse`, `resume` or `overwrite`.
+    #[new]
+    fn new(out: PathBuf, kind: &str, existing: &str) -> PyResult<Self> {
+        Ok(Writer {
+            location: Location::from(absolute(out)),
+            existing: existing_of(existing)?,
+            kind: kind_of(kind)?,
+            open: None,
+        })
+    }
+
+    /// Takes the directory.
+    fn __enter__<'py>(
+        mut this: PyRefMut<'py, Self>,
+        py: Python<'py>,
+    ) -> PyResult<PyRefMut<'py, Self>> {
+        let header = Header::new(this.kind, format!("live objects, {}", this.kind));
+        let (location, existing) = (&this.location, this.existing);
+        let writer =
+            py.detach(|| SegmentsWriter::create(location, existing, header)).or_raise(py)?;
+        this.open = Some(Open::new(writer));
+        Ok(this)
+    }
+
+    /// Publishes the next segment.
+    fn put(&mut self, py: Python<'_>, name: &str, data: &[u8], items: u64) -> PyResult<()> {
+        let open = self.open.as_mut().ok_or_else(|| PyRuntimeError::new_err("not entered"))?;
+        py.detach(|| open.put(name, data, items)).or_raise(py)
+    }
+
+    /// Writes the manifest, unless an exception came; what was put stays then.
+    #[pyo3(signature = (kind, *_rest))]
+    fn __exit__(
+        &mut self,
+        py: Python<'_>,
+        kind: Option<Bound<'_, PyAny>>,
+        _rest: &Bound<'_, PyTuple>,
+    ) -> PyResult<()> {
+        match (self.open.take(), kind) {
+            (Some(open), None) => py.detach(|| open.finish()).or_raise(py),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Open {
+    fn new(writer: SegmentsWriter) -> Self {
+        let kept = writer.done().into_iter().map(|entry| (entry.index, entry.clone())).collect();
+        Open { writer, kept, used: HashSet::new(), next: 0 }
+    }
+
+    fn put(&mut self, name: &str, data: &[u8], items: u64) -> picklet_segments::Result<()> {
+        let file = name::named_file(name)?;
+        let index = self.next;
+        if !self.keep(&file, index, data, items)? {
+            let mut draft = self.writer.draft(&file)?;
+            std::io::Write::write_all(&mut draft, data).map_err(|e| draft.error(e))?;
+            let meta = EntryMeta { index, items: Some(items), ..EntryMeta::default() };
+            self.writer.commit(draft, meta)?;
+        }
+        self.used.insert(file);
+        self.next = index.saturating_add(1);
+        Ok(())
+    }
+
+    /// Whether an earlier run left this very segment. Takes back another that
+    /// it left at this place.
+    fn keep(
+        &mut self,
+        file: &str,
+        index: u64,
+        data: &[u8],
+        items: u64,
+    ) -> picklet_segments::Result<bool> {
+        let Some(entry) = self.kept.remove(&index) else { return Ok(false) };
+        if self.used.contains(&entry.file) {
+            return Ok(false);
+        }
+        let same = entry.file == file
+            && entry.items == Some(items)
+            && entry.bytes == data.len() as u64
+            && entry.xxh3 == Some(Xxh3::of(data));
+        if !same {
+            self.writer.discard(&entry.file)?;
+        }
+        Ok(same)
+    }
+
+    fn finish(mut self) -> picklet_segments::Result<()> {
+        for entry in self.kept.values().filter(|entry| !self.used.contains(&entry.file)) {
+            self.writer.discard(&entry.file)?;
+        }
+        self.writer.finish().map(|_| ())
+    }
+}
+
+/// The kind of this name.
+fn kind_of(kind: &str) -> PyResult<Kind> {
+    let kinds = [Kind::List, Kind::Tuple, Kind::Dict, Kind::Set, Kind::Frozenset, Kind::Objects];
+    let found = kinds.into_iter().find(|known| known.as_str() == kind);
+    found.ok_or_else(|| PyValueError::new_err(format!("there is no kind {kind:?}")))
+}
+
+/// What to do with what the output directory holds, by name.
+pub(crate) fn existing_of(existing: &str) -> PyResult<Existing> {
+    match existing {
+        "refuse" => Ok(Existing::Refuse),
+        "resume" => Ok(Existing::Resume),
+        "overwrite" => Ok(Existing::Overwrite),
+        other => Err(PyValueError::new_err(format!("existing: {other:?}"))),
+    }
+}
+
+/// The name of a segment that the user gave no name: `data-00000`.
+#[pyfunction]
+pub(crate) fn segment_file(base: &str, index: u64) -> String {
+    name::segment_file(base, index, name::DEFAULT_WIDTH)
+}
+
+/// Raises ValueError if a name cannot be a segment's, or two are the same file.
+#[pyfunction]
+pub(crate) fn check_names(py: Python<'_>, names: Vec<String>) -> PyResult<()> {
+    name::validate_names(names.iter().map(String::as_str)).or_raise(py)
+}
