@@ -245,11 +245,18 @@ pub(crate) fn check_names(py: Python<'_>, names: Vec<String>) -> PyResult<()> {
     name::validate_names(names.iter().map(String::as_str)).or_raise(py)
 }
 
+/// The bytes that a size like `64MB` means.
+#[pyfunction]
+pub(crate) fn parse_size(py: Python<'_>, text: &str) -> PyResult<u64> {
+    picklet_segments::parse_size(text).or_raise(py)
+}
+
 /// Adds what this file has to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Directory>()?;
     module.add_class::<PyEntry>()?;
     module.add_class::<Writer>()?;
     module.add_function(wrap_pyfunction!(segment_file, module)?)?;
-    module.add_function(wrap_pyfunction!(check_names, module)?)
+    module.add_function(wrap_pyfunction!(check_names, module)?)?;
+    module.add_function(wrap_pyfunction!(parse_size, module)?)
 }

@@ -11,7 +11,20 @@ Data in segments, each a plain pickle that any Python opens:
 
 >>> import picklet
 >>> segments = picklet.split(range(100), "numbers", count=25)
->>> sums = segments.map(sum, "sums", workers=2)
->>> list(sums)
+>>> [sum(segment) for segment in segments]
 [300, 925, 1550, 2175]
 """
+
+from __future__ import annotations
+
+from picklet.errors import SegmentError, SegmentsError
+from picklet.segments import Segments, open
+from picklet.splitting import split
+
+__all__ = [
+    "SegmentError",
+    "SegmentsError",
+    "Segments",
+    "open",
+    "split",
+]

@@ -6,9 +6,9 @@ import bisect
 import itertools
 import operator
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, SupportsIndex, overload
+from typing import Any, SupportsIndex, cast, overload
 
 from picklet import _picklet
 from picklet.policy import Policy
@@ -112,25 +112,37 @@ class Segments(Sequence[Any]):
     def load(self) -> Any:
         """Load everything and join it to what was split: a list, a dict …
 
-        Of kind ``objects`` it gives the list of the objects.
+        The types of Python's collections stay what they are. Of kind
+        ``objects`` it gives the list of the objects.
         """
         segments: Iterator[Any] = iter(self)
         match self.kind:
-            case "list":
-                return list(itertools.chain.from_iterable(segments))
+            case "list" | "dict" | "set" as kind:
+                joined = next(segments, _EMPTY[kind]())
+                for segment in segments:
+                    _add(joined, segment)
+                return joined
             case "tuple":
                 return tuple(itertools.chain.from_iterable(segments))
-            case "set":
-                return set().union(*segments)
             case "frozenset":
                 return frozenset().union(*segments)
-            case "dict":
-                joined: dict[Any, Any] = {}
-                for segment in segments:
-                    joined.update(segment)
-                return joined
             case _:
                 return list(segments)
+
+
+_EMPTY: dict[str, type] = {"list": list, "dict": dict, "set": set}
+
+
+def _add(joined: Any, segment: Any) -> None:
+    """Add a segment's items to what was joined so far."""
+    if isinstance(joined, set):
+        joined |= segment
+    elif isinstance(joined, dict):
+        # Not update(): a Counter's adds numbers up.
+        for key, value in segment.items():
+            joined[key] = value
+    else:
+        joined.extend(segment)
 
 
 class Items:
@@ -154,9 +166,7 @@ class Items:
         """Use ``segments.items`` instead."""
         self._directory = directory
         self._policy = policy
-        self._firsts = list(
-            itertools.accumulate((entry.items for entry in directory.entries), initial=0)
-        )
+        self._firsts = list(itertools.accumulate(self._counts(), initial=0))
 
     def __len__(self) -> int:
         """Give the number of items in all segments."""
@@ -165,7 +175,7 @@ class Items:
     def __iter__(self) -> Iterator[Any]:
         """Give one item after another, holding one segment at a time."""
         for segment in self._segments():
-            yield from segment.items() if self._keyed else segment
+            yield from self._of(segment)
 
     def __reversed__(self) -> Iterator[Any]:
         """Give the last item first, holding one segment at a time."""
@@ -174,6 +184,8 @@ class Items:
 
     def __contains__(self, item: object) -> bool:
         """Tell whether there is such an item; of dicts, such a key."""
+        if self._directory.kind == "objects":
+            return any(item == segment for segment in self._segments())
         return any(item in segment for segment in self._segments())
 
     def __getitem__(self, index: Any) -> Any:
@@ -202,8 +214,28 @@ class Items:
 
     def _some(self, index: int, start: int, stop: int) -> list[Any]:
         """Read the items ``start`` to ``stop`` of one segment, and no others."""
-        some = self._policy.loads(self._directory.extract(index, start, stop))
-        return list(some.items() if self._keyed else some)
+        some = self._of(self._policy.loads(self._directory.read(index)))
+        return list(itertools.islice(some, start, stop))
+
+    def _of(self, segment: Any) -> Iterable[Any]:
+        """Give the items of a loaded segment. Of kind ``objects`` each segment is one item."""
+        match self._directory.kind:
+            case "dict":
+                return cast("Iterable[Any]", segment.items())
+            case "objects":
+                return (segment,)
+            case _:
+                return cast("Iterable[Any]", segment)
+
+    def _counts(self) -> Iterator[int]:
+        """Give the number of items of each segment; a manifest made by repair may not have it."""
+        for index, entry in enumerate(self._directory.entries):
+            if self._directory.kind == "objects":
+                yield 1
+            elif entry.items is not None:
+                yield entry.items
+            else:
+                yield len(self._policy.loads(self._directory.read(index)))
 
     def _slice(self, places: range) -> list[Any]:
         """Read the items at these places, in their order, each segment at most once."""

@@ -7,6 +7,9 @@ cut here and encoded one segment after another, never held twice.
 
 from __future__ import annotations
 
+import collections
+import dataclasses
+import functools
 import io
 import itertools
 import operator
@@ -30,7 +33,8 @@ MEASURES_PER_SEGMENT = 32
 is at most one item or one such block larger than asked for."""
 
 
-class Target(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Target:
     """Where to cut: exactly one of the three is set."""
 
     count: int | None
@@ -42,9 +46,9 @@ class Target(NamedTuple):
         cls, count: SupportsIndex | None, size: int | str | None, parts: SupportsIndex | None
     ) -> Target:
         """Check that at most one is given; none means segments of 64 MB."""
-        given = [n for n, v in (("count", count), ("size", size), ("parts", parts)) if v is not None]
+        given = [value for value in (count, size, parts) if value is not None]
         if len(given) > 1:
-            raise ValueError(f"give one of count=, size= and parts=, not {' and '.join(given)}")
+            raise ValueError("give one of count=, size= and parts=, not several")
         if not given:
             size = DEFAULT_SIZE
         return cls(_positive("count", count), _bytes(size), _positive("parts", parts))
@@ -135,7 +139,8 @@ def _list_of_names(names: Iterable[str]) -> list[str]:
     return listed
 
 
-class _Live(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class _Live:
     """A source of live objects: what its segments are, its items, and how many if known."""
 
     kind: str
@@ -152,23 +157,24 @@ class _Live(NamedTuple):
                 "split a generator of its pieces with count=1"
             )
         if isinstance(source, Mapping):
-            return cls("dict", dict, iter(source.items()), total)
+            return cls("dict", _dict_like(source), iter(source.items()), total)
         for kind in (tuple, set, frozenset):
             if isinstance(source, kind):
                 return cls(kind.__name__, kind, iter(source), total)
-        try:
-            return cls("list", list, iter(source), total)
-        except TypeError:
-            raise TypeError(
-                f"a {type(source).__name__} holds no items to split; "
-                "give a path, a file, a container or an iterable"
-            ) from None
+        if isinstance(source, Iterable):
+            return cls("list", _list_like(source), iter(source), total)
+        raise TypeError(
+            f"an object of type {type(source).__name__} holds no items to split; "
+            "give a path, a file, a container or an iterable"
+        )
 
     def pieces(self, target: Target) -> Iterator[list[Any]]:
-        """Cut: give the items of one segment after another."""
-        if target.size is not None:
-            yield from self._by_size(target.size)
-            return
+        """Cut: give the items of one segment after another, of nothing one empty segment."""
+        cut = self._by_size(target.size) if target.size is not None else self._by_length(target)
+        yield next(cut, [])
+        yield from cut
+
+    def _by_length(self, target: Target) -> Iterator[list[Any]]:
         if target.count is not None:
             lengths: Iterable[int] = itertools.repeat(target.count)
         elif self.total is None:
@@ -199,6 +205,24 @@ class _Live(NamedTuple):
             yield piece
 
 
+def _dict_like(source: Mapping[Any, Any]) -> Callable[[list[Any]], Any]:
+    """Give what makes the same kind of dict from pairs."""
+    if type(source) is collections.OrderedDict:
+        return collections.OrderedDict
+    if type(source) is collections.Counter:
+        return lambda pairs: collections.Counter(dict(pairs))
+    if type(source) is collections.defaultdict:
+        return functools.partial(collections.defaultdict, source.default_factory)
+    return dict
+
+
+def _list_like(source: Iterable[Any]) -> Callable[[list[Any]], Any]:
+    """Give what makes the same kind of list from a list."""
+    if type(source) is collections.deque:
+        return functools.partial(collections.deque, maxlen=source.maxlen)
+    return list
+
+
 def _split_live(
     source: Any, folder: str, target: Target, name: str, names: Names | None, existing: str
 ) -> None:
@@ -221,15 +245,15 @@ def _naming(
     if callable(names):
         call = names
         if target.count == 1:
-            return lambda index, piece: call(piece[0])
+            return lambda index, piece: call(piece[0] if piece else index)
         return lambda index, piece: call(index)
     listed = _list_of_names(names)
     _picklet.check_names(listed)
     if total is not None and target.size is None:
         parts = target.parts if target.count is None else -(-total // target.count)
         assert parts is not None
-        if len(listed) != min(parts, total):
-            raise ValueError(f"{len(listed)} names for {min(parts, total)} segments")
+        if len(listed) != (segments := max(1, min(parts, total))):
+            raise ValueError(f"there are {len(listed)} names and {segments} segments")
 
     def one_of(index: int, piece: list[Any]) -> str:
         if index >= len(listed):
