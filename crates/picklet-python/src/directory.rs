@@ -235,19 +235,19 @@ pub(crate) fn existing_of(existing: &str) -> PyResult<Existing> {
 
 /// The name of a segment that the user gave no name: `data-00000`.
 #[pyfunction]
-pub(crate) fn segment_file(base: &str, index: u64) -> String {
+fn segment_file(base: &str, index: u64) -> String {
     name::segment_file(base, index, name::DEFAULT_WIDTH)
 }
 
 /// Raises ValueError if a name cannot be a segment's, or two are the same file.
 #[pyfunction]
-pub(crate) fn check_names(py: Python<'_>, names: Vec<String>) -> PyResult<()> {
+fn check_names(py: Python<'_>, names: Vec<String>) -> PyResult<()> {
     name::validate_names(names.iter().map(String::as_str)).or_raise(py)
 }
 
 /// The bytes that a size like `64MB` means.
 #[pyfunction]
-pub(crate) fn parse_size(py: Python<'_>, text: &str) -> PyResult<u64> {
+fn parse_size(py: Python<'_>, text: &str) -> PyResult<u64> {
     picklet_segments::parse_size(text).or_raise(py)
 }
 

@@ -10,6 +10,7 @@
 mod codec;
 mod directory;
 mod errors;
+mod map;
 
 use pyo3::prelude::*;
 
@@ -17,5 +18,6 @@ use pyo3::prelude::*;
 #[pymodule]
 fn _picklet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     codec::register(module)?;
-    directory::register(module)
+    directory::register(module)?;
+    map::register(module)
 }

@@ -6,11 +6,12 @@ import bisect
 import itertools
 import operator
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, SupportsIndex, cast, overload
+from typing import Any, Literal, SupportsIndex, cast, overload
 
-from picklet import _picklet
+from picklet import _picklet, mapping
+from picklet.mapping import Progress
 from picklet.policy import Policy
 
 __all__ = ["Items", "Segments", "open"]
@@ -128,6 +129,71 @@ class Segments(Sequence[Any]):
                 return frozenset().union(*segments)
             case _:
                 return list(segments)
+
+    def map(
+        self,
+        process_segment: Callable[..., Any],
+        out: str | os.PathLike[str],
+        *,
+        workers: SupportsIndex | None = None,
+        on_error: Literal["raise", "skip", "quarantine"] = "raise",
+        retries: SupportsIndex = 0,
+        timeout: float | None = None,
+        resume: bool = True,
+        version: str | None = None,
+        names: Iterable[str] | Callable[[int], str] | None = None,
+        progress: Callable[[Progress], Any] | None = None,
+    ) -> Segments:
+        """Call ``process_segment(segment)`` for each segment, in parallel; save what it gives.
+
+        The results go to the directory ``out``, a segment for each of these, and
+        come back as its :class:`Segments`. A function that takes two arguments
+        gets a :class:`picklet.SegmentInfo` as the second: name, index, items.
+
+        Each of the ``workers`` is a process with this interpreter that loads its
+        own segments; by default there are as many as this process has CPUs, and
+        with 0 the function runs here. It can be any function: what workers
+        cannot import by name (a lambda, what a script or a notebook defines)
+        travels with its code. Scripts need no ``__main__`` guard. What the
+        function prints appears on standard error.
+
+        When the function raises, or its process dies, or takes longer than
+        ``timeout`` seconds, it is tried ``retries`` times again. Then the map
+        ends with :class:`picklet.SegmentError`, which has the segment, its items
+        and the traceback (``on_error="raise"``); or the segment is left out with a
+        warning (``"skip"``), also with all that is needed to replay it kept in
+        ``out/.picklet/quarantine`` (``"quarantine"``).
+
+        What is finished stays, after an error, Ctrl-C or a crash: the same call
+        does only what is left. It tells by the content of the segment and by
+        ``version``; change that when the function has changed, or give
+        ``resume=False``, which begins anew. The function may see a segment twice.
+
+        ``names`` gives the results other names than the segments': one for
+        each, or a function from the segment's number. ``progress`` is called
+        with a :class:`picklet.Progress` after each segment.
+
+        >>> import picklet
+        >>> segments = picklet.split(range(10), "tens", count=5)
+        >>> list(segments.map(lambda numbers: [n * n for n in numbers], "squares", workers=2))
+        [[0, 1, 4, 9, 16], [25, 36, 49, 64, 81]]
+        """
+        mapping.run(
+            self._directory,
+            self._policy,
+            process_segment,
+            out,
+            form="segment",
+            workers=workers,
+            on_error=on_error,
+            retries=retries,
+            timeout=timeout,
+            resume=resume,
+            version=version,
+            names=names,
+            progress=progress,
+        )
+        return Segments(_picklet.Directory(os.fspath(out)), self._policy)
 
 
 _EMPTY: dict[str, type] = {"list": list, "dict": dict, "set": set}
