@@ -11,20 +11,32 @@ Data in segments, each a plain pickle that any Python opens:
 
 >>> import picklet
 >>> segments = picklet.split(range(100), "numbers", count=25)
->>> [sum(segment) for segment in segments]
+>>> sums = segments.map(sum, "sums", workers=2)
+>>> list(sums)
 [300, 925, 1550, 2175]
 """
 
 from __future__ import annotations
 
+from picklet import _picklet
+from picklet._picklet import DEFAULT_PROTOCOL, HIGHEST_PROTOCOL, dump, dumps
 from picklet.errors import SegmentError, SegmentsError
-from picklet.segments import Segments, open
+from picklet.mapping import Progress
+from picklet.segments import Items, Segments, open
 from picklet.splitting import split
+from picklet.worker import SegmentInfo
 
 __all__ = [
+    "DEFAULT_PROTOCOL",
+    "HIGHEST_PROTOCOL",
+    "Items",
+    "Progress",
     "SegmentError",
-    "SegmentsError",
+    "SegmentInfo",
     "Segments",
+    "SegmentsError",
+    "dump",
+    "dumps",
     "open",
     "split",
 ]

@@ -199,8 +199,6 @@ class Worker:
     """The state of one worker process: what to run, how to load, where to publish."""
 
     def __init__(self, hello: dict[str, Any]) -> None:
-        import picklet
-
         protocol = hello.get("protocol")
         if protocol != PROTOCOL_VERSION:
             raise Refusal(
@@ -209,16 +207,29 @@ class Worker:
             )
         known = set(hello["sys_path"])
         sys.path[:] = hello["sys_path"] + [p for p in sys.path if p not in known]
+        self._prepare(find_function(hello["function"]), hello["form"], hello["policy"])
+        self.output = hello["output"]
+
+    @classmethod
+    def in_process(cls, function: Callable[..., Any], form: str, policy: dict[str, Any]) -> Worker:
+        """The worker that a process is to itself. ``output`` is to be set before each task."""
+        worker = cls.__new__(cls)
+        worker._prepare(function, form, policy)
+        return worker
+
+    def _prepare(self, function: Callable[..., Any], form: str, policy: dict[str, Any]) -> None:
+        import picklet
+
         self.load = picklet.load
         self.dumps = picklet.dumps
         self.publish = picklet._picklet.publish
         self.policy: dict[str, Any] = {}
-        if hello["policy"]["trust"]:
+        if policy["trust"]:
             self.policy["trust"] = True
-        elif hello["policy"]["allow"]:
-            self.policy["allow"] = hello["policy"]["allow"]
-        self.output = hello["output"]
-        self.run = bind(find_function(hello["function"]), hello["form"])
+        elif policy["allow"]:
+            self.policy["allow"] = policy["allow"]
+        self.output: dict[str, Any] = {}
+        self.run = bind(function, form)
 
     def process(self, task: dict[str, Any]) -> dict[str, Any]:
         """Runs one task and gives the message to send: a receipt or a failure."""
