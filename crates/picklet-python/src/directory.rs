@@ -151,13 +151,15 @@ impl Writer {
     }
 
     /// Writes the manifest, unless an exception came; what was put stays then.
-    #[pyo3(signature = (kind, *_rest))]
+    #[pyo3(signature = (kind, error=None, traceback=None))]
     fn __exit__(
         &mut self,
         py: Python<'_>,
         kind: Option<Bound<'_, PyAny>>,
-        _rest: &Bound<'_, PyTuple>,
+        error: Option<Bound<'_, PyAny>>,
+        traceback: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
+        let _ = (error, traceback);
         match (self.open.take(), kind) {
             (Some(open), None) => py.detach(|| open.finish()).or_raise(py),
             _ => Ok(()),

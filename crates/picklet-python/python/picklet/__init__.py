@@ -18,13 +18,12 @@ Data in segments, each a plain pickle that any Python opens:
 
 from __future__ import annotations
 
-from picklet import _picklet
 from picklet._picklet import DEFAULT_PROTOCOL, HIGHEST_PROTOCOL, dump, dumps
 from picklet.errors import SegmentError, SegmentsError
 from picklet.mapping import Progress
+from picklet.segment_info import SegmentInfo
 from picklet.segments import Items, Segments, open
 from picklet.splitting import split
-from picklet.worker import SegmentInfo
 
 __all__ = [
     "DEFAULT_PROTOCOL",

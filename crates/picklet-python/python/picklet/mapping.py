@@ -100,28 +100,14 @@ class _InProcess:
     def __init__(self, function: Callable[..., Any], form: str, policy: Policy) -> None:
         from picklet.worker import Worker
 
-        self.raised: BaseException | None = None
-        self.worker = Worker.in_process(self._watched(function), form, policy._asdict())
-
-    def _watched(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        import functools
-
-        @functools.wraps(function)
-        def watched(*arguments: Any, **keywords: Any) -> Any:
-            try:
-                return function(*arguments, **keywords)
-            except BaseException as error:
-                self.raised = error
-                raise
-
-        return watched
+        self.worker = Worker.in_process(function, form, policy._asdict())
 
     def __call__(self, task: str, output: str) -> str:
-        self.raised = None
+        self.worker.raised = None
         self.worker.output = json.loads(output)
         answer = self.worker.process(json.loads(task))
-        if isinstance(self.raised, KeyboardInterrupt):
-            raise self.raised
+        if isinstance(self.worker.raised, KeyboardInterrupt):
+            raise self.worker.raised
         return json.dumps(answer)
 
 
@@ -130,7 +116,7 @@ def _raise_or_warn(report: dict[str, Any], on_error: str, local: _InProcess | No
         return
     errors = [_error(failure) for failure in failed]
     if on_error == "raise":
-        raise errors[0] from (local.raised if local else None)
+        raise errors[0] from (local.worker.raised if local else None)
     shown = "; ".join(str(error.args[0]) for error in errors[:3])
     more = f"; and {len(errors) - 3} more" if len(errors) > 3 else ""
     warnings.warn(

@@ -64,7 +64,7 @@ class Segments(Sequence[Any]):
     @property
     def path(self) -> Path:
         """The directory."""
-        return Path(self._directory.path)
+        return self._directory.path
 
     @property
     def paths(self) -> list[Path]:
@@ -276,7 +276,9 @@ class Items:
         return self._directory.kind == "dict"
 
     def _segments(self) -> Iterator[Any]:
-        return map(self._policy.loads, map(self._directory.read, range(len(self._directory.entries))))
+        return map(
+            self._policy.loads, map(self._directory.read, range(len(self._directory.entries)))
+        )
 
     def _some(self, index: int, start: int, stop: int) -> list[Any]:
         """Read the items ``start`` to ``stop`` of one segment, and no others."""
@@ -318,7 +320,7 @@ class Items:
 
     def __repr__(self) -> str:
         """Show how many and where; reads nothing."""
-        return f"<{len(self)} items of picklet.Segments {self._directory.path!r}>"
+        return f"<{len(self)} items of picklet.Segments {str(self._directory.path)!r}>"
 
 
 class _Some(Sequence[Any]):

@@ -15,7 +15,7 @@ import itertools
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, SupportsIndex
 
 from picklet import _picklet
 from picklet.policy import Policy

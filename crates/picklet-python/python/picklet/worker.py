@@ -17,6 +17,7 @@ It never imports the caller's ``__main__``: what lives there arrives through clo
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import os
@@ -24,38 +25,15 @@ import sys
 import time
 import traceback
 import types
-from typing import Any, Callable, NoReturn, Optional
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from picklet.segment_info import SegmentInfo
 
 PROTOCOL_VERSION = 1
 
 #: Tracebacks and messages are cut to so many characters, in the middle.
 LONGEST_TEXT = 64 * 1024
-
-
-class SegmentInfo:
-    """What a function with a second argument is told about its segment.
-
-    ``name`` is its file's name without ``.pickle``, ``index`` its place from 0, ``first_item`` the
-    number of its first item in the whole data set and ``items`` how many it has (``None`` where
-    unknown), ``path`` its file.
-    """
-
-    __slots__ = ("name", "index", "first_item", "items", "path")
-
-    def __init__(
-        self, name: str, index: int, first_item: Optional[int], items: Optional[int], path: str
-    ) -> None:
-        self.name = name
-        self.index = index
-        self.first_item = first_item
-        self.items = items
-        self.path = path
-
-    def __repr__(self) -> str:
-        return (
-            f"SegmentInfo(name={self.name!r}, index={self.index}, "
-            f"first_item={self.first_item}, items={self.items})"
-        )
 
 
 class _ItemError(Exception):
@@ -131,7 +109,7 @@ def _unpickle_function(pickled: bytes) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
-def takes_segment_info(function: Callable[..., Any]) -> Optional[str]:
+def takes_segment_info(function: Callable[..., Any]) -> str | None:
     """How the function wants the segment's info: ``"position"``, ``"keyword"`` or ``None``.
 
     It gets it when a second positional argument has no default, or when a parameter is named
@@ -141,9 +119,7 @@ def takes_segment_info(function: Callable[..., Any]) -> Optional[str]:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
         return None
-    positional = [
-        p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     named = [p for p in parameters if p.name == "segment_info"]
     if named and named[0].kind in (named[0].KEYWORD_ONLY, named[0].POSITIONAL_OR_KEYWORD):
         return "keyword"
@@ -198,7 +174,11 @@ def bind(function: Callable[..., Any], form: str) -> Callable[[Any, SegmentInfo]
 class Worker:
     """The state of one worker process: what to run, how to load, where to publish."""
 
+    output: dict[str, Any]
+    raised: BaseException | None
+
     def __init__(self, hello: dict[str, Any]) -> None:
+        """Find the function that ``hello`` asks for, or raise ``Refusal``."""
         protocol = hello.get("protocol")
         if protocol != PROTOCOL_VERSION:
             raise Refusal(
@@ -212,7 +192,10 @@ class Worker:
 
     @classmethod
     def in_process(cls, function: Callable[..., Any], form: str, policy: dict[str, Any]) -> Worker:
-        """The worker that a process is to itself. ``output`` is to be set before each task."""
+        """The worker that a process is to itself. ``output`` is to be set before each task.
+
+        ``raised`` is what the last failure was about.
+        """
         worker = cls.__new__(cls)
         worker._prepare(function, form, policy)
         return worker
@@ -228,7 +211,8 @@ class Worker:
             self.policy["trust"] = True
         elif policy["allow"]:
             self.policy["allow"] = policy["allow"]
-        self.output: dict[str, Any] = {}
+        self.output = {}
+        self.raised = None
         self.run = bind(function, form)
 
     def process(self, task: dict[str, Any]) -> dict[str, Any]:
@@ -243,6 +227,7 @@ class Worker:
                 error = raised.error
                 if task["first_item"] is not None:
                     item = task["first_item"] + raised.place
+            self.raised = error
             return {
                 "type": "failed",
                 "task": task["task"],
@@ -292,7 +277,7 @@ def _describe(result: Any) -> tuple[str, int]:
     return "object", 1
 
 
-def peak_rss() -> Optional[int]:
+def peak_rss() -> int | None:
     """This process's peak memory in bytes, where the system tells."""
     try:
         # Not getrusage's ru_maxrss: on Linux that begins with the memory of the process that
@@ -361,6 +346,7 @@ class Pipes:
     """The engine's two pipes, away from descriptors 0 and 1."""
 
     def __init__(self) -> None:
+        """Move the pipes and put something harmless where they were."""
         self.pid = os.getpid()
         self.incoming = os.dup(0)
         self.outgoing = os.dup(1)
@@ -374,13 +360,12 @@ class Pipes:
             os.register_at_fork(after_in_child=self.close)
 
     def close(self) -> None:
+        """Close both, in a process that the function forked."""
         for descriptor in (self.incoming, self.outgoing):
-            try:
+            with contextlib.suppress(OSError):
                 os.close(descriptor)
-            except OSError:
-                pass
 
-    def receive(self) -> Optional[dict[str, Any]]:
+    def receive(self) -> dict[str, Any] | None:
         """The next message, or ``None`` when the engine is gone."""
         length = self._read(4)
         if length is None:
@@ -388,7 +373,7 @@ class Pipes:
         message = self._read(int.from_bytes(length, "little"))
         return None if message is None else json.loads(message)
 
-    def _read(self, size: int) -> Optional[bytes]:
+    def _read(self, size: int) -> bytes | None:
         parts = []
         while size > 0:
             part = os.read(self.incoming, min(size, 1 << 20))
@@ -399,6 +384,7 @@ class Pipes:
         return b"".join(parts)
 
     def send(self, message: dict[str, Any]) -> None:
+        """Send one message, all of it."""
         data = json.dumps(message).encode()
         view = memoryview(len(data).to_bytes(4, "little") + data)
         while view:

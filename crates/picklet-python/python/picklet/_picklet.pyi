@@ -1,0 +1,92 @@
+"""The extension module: the Rust crates, as the package over it needs them.
+
+Private but for what ``picklet`` itself gives out.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from pickle import PickleBuffer
+from types import TracebackType
+from typing import Any, Final, Protocol, Self, TypeAlias, final
+
+class _Writable(Protocol):
+    def write(self, data: Any, /) -> object: ...
+
+_Path: TypeAlias = str | os.PathLike[str]
+_BufferCallback: TypeAlias = Callable[[PickleBuffer], object] | None
+_ProgressCallback: TypeAlias = Callable[[int, int | None, int, int], object] | None
+
+DEFAULT_PROTOCOL: Final[int]
+HIGHEST_PROTOCOL: Final[int]
+
+def dumps(
+    obj: Any,
+    protocol: int | None = None,
+    *,
+    fix_imports: bool = True,
+    buffer_callback: _BufferCallback = None,
+) -> bytes: ...
+def dump(
+    obj: Any,
+    file: _Writable,
+    protocol: int | None = None,
+    *,
+    fix_imports: bool = True,
+    buffer_callback: _BufferCallback = None,
+) -> None: ...
+
+@final
+class Entry:
+    @property
+    def file(self) -> str: ...
+    @property
+    def index(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def items(self) -> int | None: ...
+
+@final
+class Directory:
+    def __new__(cls, path: _Path) -> Self: ...
+    @property
+    def path(self) -> Path: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def items(self) -> int | None: ...
+    @property
+    def entries(self) -> tuple[Entry, ...]: ...
+    def read(self, index: int) -> bytes: ...
+
+@final
+class Writer:
+    def __new__(cls, out: _Path, kind: str, existing: str) -> Self: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None: ...
+    def put(self, name: str, data: bytes, items: int) -> None: ...
+
+def segment_file(base: str, index: int) -> str: ...
+def check_names(names: list[str]) -> None: ...
+def parse_size(text: str) -> int: ...
+def map(
+    input: Directory,
+    out: _Path,
+    workers: dict[str, Any],
+    options: dict[str, Any],
+    progress: _ProgressCallback,
+) -> str: ...
+def map_in_process(
+    input: Directory,
+    out: _Path,
+    run: Callable[[str, str], str],
+    options: dict[str, Any],
+    progress: _ProgressCallback,
+) -> str: ...
+def publish(directory: _Path, session: str, file: str, data: bytes) -> dict[str, Any]: ...
