@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::memo::Memo;
 use crate::opcode::Opcode;
-use crate::reader::{Op, Reader};
+use crate::reader::{Act, Op, Reader};
 use crate::str::PickleStr;
 use crate::text;
 
@@ -252,11 +252,8 @@ impl<V: Clone> Driver<V> {
         self.reset_stack();
         loop {
             let offset = reader.offset();
-            let done = reader.dispatch(|opcode, arg| {
-                machine.op(opcode, offset);
-                self.step_unplaced(machine, opcode, arg)
-                    .map_err(|error| error.or_at(offset, opcode))
-            })??;
+            let step = Step { driver: &mut *self, machine: &mut *machine, offset };
+            let done = reader.dispatch(step)??;
             if let Some(value) = done {
                 reader.stop();
                 self.reset_stack();
@@ -675,6 +672,25 @@ impl<V: Clone> Driver<V> {
     #[inline(never)]
     fn underflow(&self) -> Error {
         Error::unplaced(ErrorKind::StackUnderflow { at_mark: !self.marks.is_empty() })
+    }
+}
+
+/// One step of a driver, as the reader's arms call it.
+struct Step<'s, M: Machine> {
+    driver: &'s mut Driver<M::Value>,
+    machine: &'s mut M,
+    offset: u64,
+}
+
+impl<'a, M: Machine> Act<'a> for Step<'_, M> {
+    type Output = Result<Option<M::Value>>;
+
+    #[inline(always)]
+    fn act(self, opcode: Opcode, arg: Arg<'a>) -> Self::Output {
+        self.machine.op(opcode, self.offset);
+        self.driver
+            .step_unplaced(self.machine, opcode, arg)
+            .map_err(|error| error.or_at(self.offset, opcode))
     }
 }
 

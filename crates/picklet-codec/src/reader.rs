@@ -46,6 +46,27 @@ pub struct Reader<'a> {
     limits: Limits,
 }
 
+/// What is done with an opcode. A trait and not a closure, because a closure cannot be told to
+/// be inlined into all 68 arms, and called from them it costs as much as the reading.
+pub(crate) trait Act<'a> {
+    type Output;
+
+    /// To be marked `#[inline(always)]`.
+    fn act(self, opcode: Opcode, arg: Arg<'a>) -> Self::Output;
+}
+
+/// Gives opcode and argument as they are.
+struct Give;
+
+impl<'a> Act<'a> for Give {
+    type Output = (Opcode, Arg<'a>);
+
+    #[inline(always)]
+    fn act(self, opcode: Opcode, arg: Arg<'a>) -> Self::Output {
+        (opcode, arg)
+    }
+}
+
 impl<'a> Reader<'a> {
     /// A reader of the pickle at the start of `input`, with the default [`Limits`].
     pub fn new(input: &'a [u8]) -> Self {
@@ -102,7 +123,7 @@ impl<'a> Reader<'a> {
             return Ok(None);
         }
         let offset = self.offset();
-        let (opcode, arg) = self.dispatch(|opcode, arg| (opcode, arg))?;
+        let (opcode, arg) = self.dispatch(Give)?;
         self.stopped = opcode == Opcode::Stop;
         Ok(Some(Op { offset, end: self.offset(), opcode, arg }))
     }
@@ -115,7 +136,7 @@ impl<'a> Reader<'a> {
     /// Reads one opcode and its argument and hands both to `act`, which is inlined into each of
     /// the 68 arms with the opcode known: what it does with a match on the opcode costs nothing.
     #[inline(always)]
-    pub(crate) fn dispatch<R>(&mut self, act: impl FnOnce(Opcode, Arg<'a>) -> R) -> Result<R> {
+    pub(crate) fn dispatch<A: Act<'a>>(&mut self, act: A) -> Result<A::Output> {
         let Some((&byte, rest)) = self.rest.split_first() else {
             return Err(self.error(ErrorKind::EndOfInput, 0, None));
         };
@@ -126,7 +147,7 @@ impl<'a> Reader<'a> {
                 match byte {
                     $($byte => {
                         let arg = read_arg!($arg, self, Opcode::$variant);
-                        Ok(act(Opcode::$variant, arg))
+                        Ok(act.act(Opcode::$variant, arg))
                     })+
                     _ => Err(self.error(ErrorKind::UnknownOpcode(byte), 1, None)),
                 }
