@@ -33,6 +33,7 @@ pub mod machine;
 mod memo;
 mod opcode;
 mod optimize;
+pub mod policy;
 mod printable;
 pub mod pyrepr;
 mod reader;

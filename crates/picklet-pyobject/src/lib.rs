@@ -13,3 +13,6 @@ pub mod decode;
 pub mod encode;
 mod object;
 mod state;
+pub mod stub;
+
+pub use state::untrusted_global_error;

@@ -20,6 +20,7 @@ pub(crate) struct State {
     pub(crate) reverse_import_mapping: Py<PyAny>,
     pub(crate) pickling_error: Py<PyAny>,
     pub(crate) unpickling_error: Py<PyAny>,
+    pub(crate) untrusted_global_error: Py<PyAny>,
     pub(crate) pickle_buffer_type: Py<PyAny>,
     pub(crate) modules: Py<PyDict>,
 }
@@ -53,10 +54,36 @@ impl State {
             reverse_import_mapping: attribute(&compat, "REVERSE_IMPORT_MAPPING")?,
             pickling_error: attribute(&pickle, "PicklingError")?,
             unpickling_error: attribute(&pickle, "UnpicklingError")?,
+            untrusted_global_error: new_error_class(&pickle)?,
             pickle_buffer_type: attribute(&pickle, "PickleBuffer")?,
             modules: py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?.unbind(),
         })
     }
+}
+
+/// `picklet.UntrustedGlobalError`, made here because its base is a Python class.
+fn new_error_class(pickle: &Bound<'_, PyModule>) -> PyResult<Py<PyAny>> {
+    let py = pickle.py();
+    let body = PyDict::new(py);
+    body.set_item("__module__", "picklet")?;
+    body.set_item(
+        "__doc__",
+        "A pickle refers to globals that the policy does not list; nothing of it was kept.\n\n\
+         ``names`` lists them all, as ``module.name``: load again with ``allow=error.names`` if \
+         you trust every one of them.",
+    )?;
+    body.set_item("names", ())?;
+    let bases = (pickle.getattr("UnpicklingError")?,);
+    let metaclass = py.get_type::<pyo3::types::PyType>();
+    Ok(metaclass.call1(("UntrustedGlobalError", bases, body))?.unbind())
+}
+
+/// The class `picklet.UntrustedGlobalError`.
+///
+/// # Errors
+/// Whatever the imports behind it raise.
+pub fn untrusted_global_error(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    Ok(State::get(py)?.untrusted_global_error.bind(py).clone())
 }
 
 /// `pickle.PicklingError` with a message.

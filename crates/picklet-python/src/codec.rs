@@ -1,10 +1,13 @@
 //! `dumps`, `loads` and their file forms as Python functions.
 
-use picklet_pyobject::decode::{self, DecodeOptions};
+use picklet_codec::policy::Policy;
+use picklet_pyobject::decode::{self, DecodeOptions, Guard, Unknown};
 use picklet_pyobject::encode::{self, EncodeOptions, Hooks, Style};
+use picklet_pyobject::stub::Stub;
 use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyString};
 
 fn encode_options(
     protocol: Option<i64>,
@@ -101,6 +104,85 @@ pub(crate) fn with_bytes<'py, T>(
     read(&copy)
 }
 
+/// The rules of a load: `None` when the pickle is trusted.
+fn guard(
+    allow: Option<&Bound<'_, PyAny>>,
+    trust: bool,
+    unknown: Option<&str>,
+) -> PyResult<Option<Guard>> {
+    let unknown = match unknown {
+        None | Some("error") => Unknown::Error,
+        Some("stub") => Unknown::Stub,
+        Some(other) => {
+            return Err(PyValueError::new_err(format!(
+                "unknown must be \"error\" or \"stub\", not {other:?}"
+            )));
+        }
+    };
+    if trust {
+        return Ok(None);
+    }
+    let mut policy = Policy::data();
+    if let Some(allow) = allow {
+        // A lone name, not its letters.
+        let names = match allow.cast::<PyString>() {
+            Ok(name) => vec![name.to_string()],
+            Err(_) => {
+                allow.try_iter()?.map(|name| name?.extract()).collect::<PyResult<Vec<String>>>()?
+            }
+        };
+        for name in names {
+            policy.allow(&name).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        }
+    }
+    Ok(Some(Guard { policy, unknown }))
+}
+
+/// Load the pickle in `data`, safely: only what `allow` and the built-in policy list is imported.
+#[pyfunction]
+#[pyo3(signature = (
+    data, /, *, fix_imports=true, encoding="ASCII", errors="strict", buffers=None,
+    allow=None, trust=false, unknown=None
+))]
+#[expect(clippy::too_many_arguments, reason = "they are Python keywords, pickle's and ours")]
+pub(crate) fn loads<'py>(
+    py: Python<'py>,
+    data: &Bound<'py, PyAny>,
+    fix_imports: bool,
+    encoding: &str,
+    errors: &str,
+    buffers: Option<Bound<'py, PyAny>>,
+    allow: Option<&Bound<'py, PyAny>>,
+    trust: bool,
+    unknown: Option<&str>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let mut options = decode_options(fix_imports, encoding, errors, buffers);
+    options.guard = guard(allow, trust, unknown)?;
+    with_bytes(data, |bytes| decode::loads(py, bytes, &options))
+}
+
+/// Load one pickle from the file object `file`, safely, as `loads` does.
+#[pyfunction]
+#[pyo3(signature = (
+    file, *, fix_imports=true, encoding="ASCII", errors="strict", buffers=None,
+    allow=None, trust=false, unknown=None
+))]
+#[expect(clippy::too_many_arguments, reason = "they are Python keywords, pickle's and ours")]
+pub(crate) fn load<'py>(
+    file: &Bound<'py, PyAny>,
+    fix_imports: bool,
+    encoding: &str,
+    errors: &str,
+    buffers: Option<Bound<'py, PyAny>>,
+    allow: Option<&Bound<'py, PyAny>>,
+    trust: bool,
+    unknown: Option<&str>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let mut options = decode_options(fix_imports, encoding, errors, buffers);
+    options.guard = guard(allow, trust, unknown)?;
+    decode::load(file, &options)
+}
+
 /// Load the pickle in `data` with pickle's full behaviour: runs what the pickle says.
 #[pyfunction]
 #[pyo3(signature = (data, /, *, fix_imports=true, encoding="ASCII", errors="strict", buffers=None))]
@@ -148,6 +230,10 @@ fn decode_options<'py>(
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(dumps, module)?)?;
     module.add_function(wrap_pyfunction!(dump, module)?)?;
+    module.add_function(wrap_pyfunction!(loads, module)?)?;
+    module.add_function(wrap_pyfunction!(load, module)?)?;
+    module.add_class::<Stub>()?;
+    module.add("UntrustedGlobalError", picklet_pyobject::untrusted_global_error(module.py())?)?;
     module.add_function(wrap_pyfunction!(compat_dumps, module)?)?;
     module.add_function(wrap_pyfunction!(compat_dump, module)?)?;
     module.add_function(wrap_pyfunction!(compat_loads, module)?)?;

@@ -33,9 +33,12 @@ impl<'py> Decoder<'_, 'py> {
     }
 
     /// The global `module.name`: through the override, or by import.
-    fn find(&self, module: Owned, name: Owned) -> Result<Owned, Raised> {
+    fn find(&mut self, module: Owned, name: Owned) -> Result<Owned, Raised> {
         let module = module.into_bound(self.py);
         let name = name.into_bound(self.py);
+        if let Some(guard) = &self.options.guard {
+            return self.guarded_find(guard, module, name);
+        }
         let value = match &self.options.find_class {
             Some(find) => self.hook(|| find.call1((module, name)))?,
             None => {
@@ -50,6 +53,12 @@ impl<'py> Decoder<'_, 'py> {
         let py = self.py;
         if code <= 0 {
             return self.fail("EXT specifies code <= 0");
+        }
+        if self.options.guard.is_some() {
+            return self.fail(format!(
+                "the pickle refers to extension code {code}, whose meaning depends on the \
+                 process; load with trust=True only if you trust the pickle wholly"
+            ));
         }
         let cache = self.state.extension_cache.bind(py).cast::<PyDict>().map_err(PyErr::from)?;
         if let Some(value) = cache.get_item(code)? {
@@ -76,13 +85,17 @@ impl<'py> Decoder<'_, 'py> {
     pub(super) fn reduce(&mut self) -> Result<(), Raised> {
         let args = self.pop()?;
         let callable = self.pop()?;
-        let value = self.call(callable.obj(), args.obj())?;
+        let value = if self.options.guard.is_some() {
+            self.guarded_call(callable.obj(), args.obj(), false)?
+        } else {
+            self.unguarded_call(callable.obj(), args.obj())?
+        };
         self.push(value);
         Ok(())
     }
 
     /// `callable(*args)`, where `args` may be anything until the interpreter says otherwise.
-    fn call(&self, callable: Obj, args: Obj) -> Result<Owned, Raised> {
+    pub(super) fn unguarded_call(&self, callable: Obj, args: Obj) -> Result<Owned, Raised> {
         let py = self.py;
         self.hook(|| {
             // SAFETY: live objects; the interpreter checks that `args` is a tuple.
@@ -106,13 +119,27 @@ impl<'py> Decoder<'_, 'py> {
         let keywords = self.pop()?;
         let args = self.pop()?;
         let class = self.pop()?;
-        let value = self.new_object("NEWOBJ_EX", class.obj(), args.obj(), Some(keywords.obj()))?;
+        let keywords = Some(keywords.obj());
+        let value = self.new_object("NEWOBJ_EX", class.obj(), args.obj(), keywords)?;
         self.push(value);
         Ok(())
     }
 
-    /// `class.__new__(class, *args, **keywords)` through the type's slot, as C does it.
     fn new_object(
+        &mut self,
+        opcode: &str,
+        class: Obj,
+        args: Obj,
+        keywords: Option<Obj>,
+    ) -> Result<Owned, Raised> {
+        if self.options.guard.is_some() {
+            return self.guarded_new(opcode, class, args, keywords);
+        }
+        self.unguarded_new(opcode, class, args, keywords)
+    }
+
+    /// `class.__new__(class, *args, **keywords)` through the type's slot, as C does it.
+    pub(super) fn unguarded_new(
         &self,
         opcode: &str,
         class: Obj,
@@ -157,7 +184,7 @@ impl<'py> Decoder<'_, 'py> {
         }
         let args = build::tuple(self.stack.drain(mark + 1..))?;
         let Some(class) = self.stack.pop() else { return self.underflow() };
-        let value = self.instantiate(class.obj(), args.obj())?;
+        let value = self.old_style(class.obj(), args.obj())?;
         self.push(value);
         Ok(())
     }
@@ -168,13 +195,20 @@ impl<'py> Decoder<'_, 'py> {
         let module = self.line_text()?;
         let name = self.line_text()?;
         let class = self.find(module, name)?;
-        let value = self.instantiate(class.obj(), args.obj())?;
+        let value = self.old_style(class.obj(), args.obj())?;
         self.push(value);
         Ok(())
     }
 
+    fn old_style(&mut self, class: Obj, args: Obj) -> Result<Owned, Raised> {
+        if self.options.guard.is_some() {
+            return self.guarded_call(class, args, true);
+        }
+        self.unguarded_instance(class, args)
+    }
+
     /// INST and OBJ call the class, but without arguments only make the object.
-    fn instantiate(&self, class: Obj, args: Obj) -> Result<Owned, Raised> {
+    pub(super) fn unguarded_instance(&self, class: Obj, args: Obj) -> Result<Owned, Raised> {
         let py = self.py;
         let class_object = class.bound(py);
         if object::tuple_len(args) == 0 && class_object.is_instance_of::<PyType>() {
@@ -186,12 +220,15 @@ impl<'py> Decoder<'_, 'py> {
                 return Ok(Owned::from_bound(made));
             }
         }
-        self.call(class, args)
+        self.unguarded_call(class, args)
     }
 
     pub(super) fn build(&mut self) -> Result<(), Raised> {
         let state = self.pop()?;
         let target = self.top()?;
+        if self.options.guard.is_some() && self.guarded_build(target, state.obj())? {
+            return Ok(());
+        }
         let py = self.py;
         let target = target.bound(py);
         let state = state.into_bound(py);

@@ -32,13 +32,15 @@ impl Memo {
 
     /// MEMOIZE: at the index that is the number of memoised objects.
     #[inline(always)]
-    pub(super) fn push(&mut self, obj: Obj) {
+    pub(super) fn push(&mut self, obj: Obj) -> u64 {
+        let index = self.used;
         if self.used == self.dense.len() as u64 && self.sparse.is_empty() {
             self.dense.push(Some(obj.to_owned()));
             self.used += 1;
         } else {
-            self.put(self.used, obj);
+            self.put(index, obj);
         }
+        index
     }
 
     pub(super) fn put(&mut self, index: u64, obj: Obj) {
@@ -56,6 +58,15 @@ impl Memo {
         };
         if old.is_none() {
             self.used += 1;
+        }
+    }
+
+    /// Puts `new` wherever one of `indexes` still means `old`.
+    pub(super) fn replace(&mut self, indexes: &[u64], old: Obj, new: Obj) {
+        for index in indexes {
+            if self.get(*index) == Some(old) {
+                self.put(*index, new);
+            }
         }
     }
 }

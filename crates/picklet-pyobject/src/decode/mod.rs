@@ -9,15 +9,22 @@
 
 mod build;
 mod calls;
+mod guard;
 mod input;
 mod memo;
+mod numpy;
 mod text;
 
+use std::collections::HashMap;
+
+use picklet_codec::policy::Grows;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyIterator};
 
 pub use self::calls::find_class;
+use self::guard::Known;
+pub use self::guard::{Guard, Unknown};
 use self::input::{File, Input};
 use self::memo::Memo;
 use crate::object::{self, Obj, Owned, Raised};
@@ -38,15 +45,16 @@ pub struct DecodeOptions<'py> {
     pub find_class: Option<Bound<'py, PyAny>>,
     /// `persistent_load(id)`.
     pub persistent_load: Option<Bound<'py, PyAny>>,
+    /// The rules of a safe load. Without, the pickle is trusted: whatever it says is imported
+    /// and called.
+    pub guard: Option<Guard>,
 }
 
 /// Builds the object that the pickle in `bytes` holds; bytes behind its end are ignored.
 ///
 /// # Errors
 /// What C's unpickler raises: `pickle.UnpicklingError`, `EOFError`, and whatever the calls in the
-/// pickle raise.
-///
-/// This trusts the pickle: whatever it says is imported and called.
+/// pickle raise; with a guard, `picklet.UntrustedGlobalError` for what it does not allow.
 pub fn loads<'py>(
     py: Python<'py>,
     bytes: &[u8],
@@ -77,6 +85,16 @@ fn run<'py>(
     let mut decoder = Decoder::new(py, input, options)?;
     let pause = CollectorPause::begin();
     let value = decoder.run();
+    let value = match value {
+        _ if decoder.known.is_collecting() => {
+            // Whatever came after the first blocked global does not matter.
+            if let Err(raised) = value {
+                drop(raised.take());
+            }
+            Err(decoder.untrusted())
+        }
+        value => value,
+    };
     // What is left on the stack and in the memo goes while the collector is still paused.
     drop(decoder);
     drop(pause);
@@ -123,6 +141,10 @@ pub(super) struct Decoder<'a, 'py> {
     state: &'static State,
     /// Whether the collector was on when the load began.
     collector: bool,
+    /// What the guard has seen.
+    known: Known,
+    /// numpy dtypes that wait for their state, by address, with the indexes they are memoised at.
+    pending_dtypes: HashMap<usize, (Owned, Vec<u64>)>,
 }
 
 impl<'a, 'py> Decoder<'a, 'py> {
@@ -148,6 +170,8 @@ impl<'a, 'py> Decoder<'a, 'py> {
             state: State::get(py)?,
             // SAFETY: the GIL is held.
             collector: unsafe { ffi::PyGC_IsEnabled() } != 0,
+            known: Known::default(),
+            pending_dtypes: HashMap::new(),
         })
     }
 
@@ -237,7 +261,10 @@ impl<'a, 'py> Decoder<'a, 'py> {
             match opcode {
                 0x94 => {
                     let top = self.top()?;
-                    self.memo.push(top);
+                    let index = self.memo.push(top);
+                    if !self.pending_dtypes.is_empty() {
+                        self.note_dtype(top, index);
+                    }
                 }
                 0x8c => {
                     let [len] = self.input.array()?;
@@ -498,7 +525,17 @@ impl<'a, 'py> Decoder<'a, 'py> {
     fn put(&mut self, index: u64) -> Result<(), Raised> {
         let top = self.top()?;
         self.memo.put(index, top);
+        if !self.pending_dtypes.is_empty() {
+            self.note_dtype(top, index);
+        }
         Ok(())
+    }
+
+    #[cold]
+    fn note_dtype(&mut self, top: Obj, index: u64) {
+        if let Some((_, indexes)) = self.pending_dtypes.get_mut(&(top.ptr() as usize)) {
+            indexes.push(index);
+        }
     }
 
     /// POP: the topmost object, or a mark with nothing behind it.
@@ -530,6 +567,9 @@ impl<'a, 'py> Decoder<'a, 'py> {
         if target.ty() == object::list_type() {
             return build::extend_list(target, self.stack.drain(from..));
         }
+        if self.options.guard.is_some() && self.guarded_growth(target, from, Grows::Items)? {
+            return Ok(());
+        }
         self.append_to_object(target, from)
     }
 
@@ -540,7 +580,15 @@ impl<'a, 'py> Decoder<'a, 'py> {
         if !(self.stack.len() - from).is_multiple_of(2) {
             return self.fail("odd number of items for SETITEMS");
         }
+        if self.options.guard.is_some() {
+            for key in self.stack.iter().skip(from).step_by(2) {
+                self.check_key(key.obj())?;
+            }
+        }
         if target.ty() != object::dict_type() {
+            if self.options.guard.is_some() && self.guarded_growth(target, from, Grows::Pairs)? {
+                return Ok(());
+            }
             return self.set_items_of_object(target, from);
         }
         // Keys may run Python code (`__hash__`, `__eq__`): the dict is held by the stack, and
@@ -578,6 +626,16 @@ impl<'a, 'py> Decoder<'a, 'py> {
         if self.stack.len() == mark {
             return Ok(());
         }
+        if self.options.guard.is_some() {
+            for member in self.stack.iter().skip(mark) {
+                self.check_key(member.obj())?;
+            }
+            if target.ty() != object::set_type()
+                && self.guarded_growth(target, mark, Grows::Items)?
+            {
+                return Ok(());
+            }
+        }
         // SAFETY: a live object.
         if unsafe { ffi::PySet_Check(target.ptr()) } == 0 {
             return self.add_items_to_object(target, mark);
@@ -596,6 +654,11 @@ impl<'a, 'py> Decoder<'a, 'py> {
 
     fn build_frozenset(&mut self) -> Result<(), Raised> {
         let mark = self.pop_mark()?;
+        if self.options.guard.is_some() {
+            for member in self.stack.iter().skip(mark) {
+                self.check_key(member.obj())?;
+            }
+        }
         let items = build::tuple(self.stack.drain(mark..))?;
         // SAFETY: a live tuple; null means that an exception is set.
         let set = unsafe { Owned::from_new(ffi::PyFrozenSet_New(items.ptr()))? };

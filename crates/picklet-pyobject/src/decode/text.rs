@@ -159,6 +159,10 @@ impl<'py> Decoder<'_, 'py> {
 
     pub(super) fn persistent(&mut self, id: Owned) -> Result<(), Raised> {
         let Some(load) = &self.options.persistent_load else { return self.no_persistent_load() };
+        if self.known.is_collecting() {
+            self.push(id);
+            return Ok(());
+        }
         let id = id.into_bound(self.py);
         let value = self.hook(|| load.call1((id,)))?;
         self.push(Owned::from_bound(value));
@@ -252,18 +256,11 @@ fn not_an_int(raised: Raised) -> Raised {
     pyo3::exceptions::PyValueError::new_err("could not convert string to int").into()
 }
 
-/// `int(line, base)`.
+/// `int(line, base)`; as in C a NUL ends the text.
 fn python_int(line: &[u8], base: std::ffi::c_int) -> Result<Owned, Raised> {
     let text = nul_terminated(line);
     // SAFETY: the text ends with NUL; null means that an exception is set.
-    let value = unsafe {
-        Owned::from_new(ffi::PyLong_FromString(text.as_ptr().cast(), std::ptr::null_mut(), base))?
-    };
-    if line.contains(&0) {
-        return Err(pyo3::exceptions::PyValueError::new_err(
-            "invalid literal for int(): it holds a NUL byte",
-        )
-        .into());
+    unsafe {
+        Owned::from_new(ffi::PyLong_FromString(text.as_ptr().cast(), std::ptr::null_mut(), base))
     }
-    Ok(value)
 }

@@ -228,7 +228,11 @@ impl<'py> Encoder<'_, 'py> {
     }
 
     /// `GLOBAL`, with Python 2's names below protocol 3.
-    fn save_global_lines(&mut self, module: &Bound<'py, PyAny>, name: &Bound<'py, PyAny>) -> Done {
+    pub(super) fn save_global_lines(
+        &mut self,
+        module: &Bound<'py, PyAny>,
+        name: &Bound<'py, PyAny>,
+    ) -> Done {
         let (module, name) = if self.fix_imports {
             self.python2_names(module, name)?
         } else {
@@ -284,6 +288,9 @@ impl<'py> Encoder<'_, 'py> {
             None if ty == object::function_type() => return self.save_global(obj, None),
             None => {
                 self.leave_pure()?;
+                if obj.bound(py).is_exact_instance_of::<crate::stub::Stub>() {
+                    return self.save_stub(obj);
+                }
                 match self.reduce(obj)? {
                     Some(reduced) => reduced,
                     None => return self.save_global(obj, None),

@@ -14,6 +14,7 @@ mod memo;
 mod output;
 mod reduce;
 mod scalars;
+mod stubs;
 
 use pyo3::ffi;
 use pyo3::prelude::*;

@@ -62,7 +62,7 @@ impl<'py> Encoder<'_, 'py> {
         Err(pickling_error(py, message).into())
     }
 
-    fn refuse<T>(&self, message: &str) -> Done<T> {
+    pub(super) fn refuse<T>(&self, message: &str) -> Done<T> {
         Err(pickling_error(self.py, message.to_owned()).into())
     }
 
@@ -249,7 +249,7 @@ impl<'py> Encoder<'_, 'py> {
     }
 
     /// The items that a reduce value appends.
-    fn save_list_items(&mut self, items: Obj) -> Done {
+    pub(super) fn save_list_items(&mut self, items: Obj) -> Done {
         if !self.binary {
             while let Some(item) = next_item(items)? {
                 self.save(item.obj(), false)?;
@@ -303,7 +303,7 @@ impl<'py> Encoder<'_, 'py> {
     }
 
     /// The pairs that a reduce value sets.
-    fn save_dict_items(&mut self, items: Obj) -> Done {
+    pub(super) fn save_dict_items(&mut self, items: Obj) -> Done {
         if !self.binary {
             while let Some(pair) = self.next_pair(items)? {
                 self.save_pair_item(&pair)?;

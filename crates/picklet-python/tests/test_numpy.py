@@ -1,0 +1,181 @@
+"""numpy in safe loads: ordinary arrays load, and the pickles that crash numpy are refused."""
+
+import datetime
+import pickle
+import subprocess
+import sys
+
+import graphs
+import pytest
+from picklet import _picklet
+
+np = pytest.importorskip("numpy")
+
+ARRAYS = {
+    "ints": np.arange(10),
+    "floats": np.linspace(0, 1, 7, dtype="f4"),
+    "big-endian": np.arange(5, dtype=">i4"),
+    "matrix": np.arange(12.0).reshape(3, 4),
+    "fortran": np.asfortranarray(np.arange(12.0).reshape(3, 4)),
+    "slice": np.arange(12).reshape(3, 4)[:, ::2],
+    "empty": np.empty((0, 3)),
+    "no dimensions": np.array(5),
+    "bools": np.array([True, False]),
+    "complex": np.array([1 + 2j]),
+    "strings": np.array(["a", "bcd", "日"]),
+    "bytes": np.array([b"a", b"bcd"]),
+    "objects": np.array([1, "a", None, [1, 2]], dtype=object),
+    "object matrix": np.array([[1, None], ["x", 2.5]], dtype=object),
+    "datetimes": np.array(["2020-01-01", "NaT"], dtype="M8[ns]"),
+    "timedeltas": np.array([1, 2], dtype="m8[25s]"),
+    "structured": np.array([(1, 2.5, "ab")], dtype=[("a", "i4"), ("b", "f8"), ("c", "U3")]),
+    "aligned": np.zeros(2, dtype=np.dtype([("a", "i1"), ("b", "f8")], align=True)),
+    "nested": np.zeros(2, dtype=[("p", [("x", "f4"), ("y", ">i2")]), ("q", "i8", (2, 3))]),
+    "offsets": np.zeros(2, dtype={"names": ["a"], "formats": ["i4"], "offsets": [4], "itemsize": 16}),
+    "void": np.zeros(2, dtype="V7"),
+    "float16": np.zeros(3, dtype="f2"),
+    "large": np.arange(100_000),
+}
+SCALARS = [np.float64(1.5), np.int32(7), np.bool_(True), np.str_("x"), np.datetime64("2020-01-01"),
+           np.complex64(1j), np.bytes_(b"ab"), np.float32(2)]  # fmt: skip
+DTYPES = [array.dtype for array in ARRAYS.values()]
+
+
+@pytest.mark.parametrize("protocol", graphs.PROTOCOLS)
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_load_without_a_word(name, protocol):
+    array = ARRAYS[name]
+    for dumps in (pickle.dumps, _picklet.dumps):
+        loaded = _picklet.loads(dumps(array, protocol))
+        stock = pickle.loads(pickle.dumps(array, protocol))
+        assert loaded.dtype == stock.dtype
+        assert loaded.shape == stock.shape
+        assert loaded.flags.f_contiguous == stock.flags.f_contiguous
+        assert repr(loaded) == repr(stock)
+        assert loaded.tobytes() == stock.tobytes() or loaded.dtype == object
+
+
+@pytest.mark.parametrize("protocol", graphs.PROTOCOLS)
+def test_scalars_and_dtypes_load_without_a_word(protocol):
+    assert _picklet.loads(pickle.dumps(SCALARS, protocol)) == SCALARS
+    assert _picklet.loads(pickle.dumps(DTYPES, protocol)) == DTYPES
+    both = [np.arange(3), np.arange(3, dtype=">i8"), np.arange(3.0), {"a": np.arange(2)}]
+    loaded = _picklet.loads(pickle.dumps(both, protocol))
+    stock = pickle.loads(pickle.dumps(both, protocol))
+    assert [array.dtype for array in loaded[:3]] == [array.dtype for array in stock[:3]]
+
+
+@pytest.mark.parametrize("protocol", graphs.PROTOCOLS)
+@pytest.mark.parametrize("name", ARRAYS)
+def test_compat_writes_the_bytes_of_c_pickle(name, protocol):
+    array = ARRAYS[name]
+    assert _picklet.compat_dumps(array, protocol) == pickle.dumps(array, protocol)
+
+
+def test_shared_and_recursive_arrays_keep_their_sharing():
+    array = np.arange(4)
+    loaded = _picklet.loads(pickle.dumps([array, array, {"again": array}]))
+    assert loaded[0] is loaded[1] is loaded[2]["again"]
+    recursive = np.array([None, 1], dtype=object)
+    recursive[0] = recursive
+    for protocol in graphs.PROTOCOLS:
+        loaded = _picklet.loads(pickle.dumps(recursive, protocol))
+        assert loaded[0] is loaded
+
+
+def test_out_of_band_arrays_view_their_buffers():
+    array = np.arange(1000)
+    buffers = []
+    data = _picklet.dumps(array, 5, buffer_callback=buffers.append)
+    loaded = _picklet.loads(data, buffers=buffers)
+    assert np.shares_memory(loaded, array)
+
+
+def crafted(state, text="V8", size=8):
+    """An array of bytes whose dtype gets the given state."""
+
+    class Dtype:
+        def __reduce__(self):
+            return np.dtype, (text, False, True), state
+
+    class Array:
+        def __reduce__(self):
+            reconstruct = np.zeros(1).__reduce__()[0]
+            return reconstruct, (np.ndarray, (0,), b"b"), (1, (1,), Dtype(), False, b"A" * size)
+
+    return pickle.dumps(Array(), 2)
+
+
+OBJECT = np.dtype("O")
+INT = np.dtype("i8")
+CRASHERS = {
+    # The flags of the state say that there are no objects, the field says there is one.
+    "hidden object field": crafted((3, "|", None, ("a",), {"a": (OBJECT, 0)}, 8, 1, 0)),
+    "object subarray": crafted((3, "|", (OBJECT, (1,)), None, None, 8, 1, 0)),
+    "field beyond the item": crafted((3, "|", None, ("a",), {"a": (INT, 1000)}, 8, 1, 0)),
+    "item larger than its bytes": crafted((3, "|", None, None, None, 1 << 30, 1, 0)),
+    "negative item": crafted((3, "|", None, None, None, -8, 1, 0)),
+    "field without a name": crafted((3, "|", None, ("a",), {}, 8, 1, 0)),
+    "object by its letter": crafted((3, "|", None, None, None, -1, -1, 63), "O8"),
+}
+
+
+@pytest.mark.parametrize("name", CRASHERS)
+def test_crafted_dtypes_are_refused(name):
+    with pytest.raises((pickle.UnpicklingError, ValueError)):
+        _picklet.loads(CRASHERS[name])
+
+
+def test_the_hidden_object_field_does_crash_stock_pickle():
+    code = "import pickle, sys; print(pickle.loads(sys.stdin.buffer.read())['a'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=CRASHERS["hidden object field"], capture_output=True
+    )
+    assert done.returncode != 0
+
+
+ARRAY_STATES = {
+    "too few bytes": (1, (1000,), INT, False, b"A" * 8),
+    "negative shape": (1, (-1,), INT, False, b"A" * 8),
+    "overflowing shape": (1, (1 << 62, 1 << 62, 0), INT, False, b""),
+    "objects as bytes": (1, (1,), OBJECT, False, b"A" * 8),
+    "too few objects": (1, (3,), OBJECT, False, [1]),
+    "dtype that is none": (1, (1,), "O", False, b"A" * 8),
+    "short state": (1, (1,), INT, False),
+    "bytes as a list": (1, (1,), INT, False, [1]),
+}
+
+
+@pytest.mark.parametrize("name", ARRAY_STATES)
+def test_crafted_array_states_are_refused(name):
+    class Array:
+        def __reduce__(self):
+            reconstruct = np.zeros(1).__reduce__()[0]
+            return reconstruct, (np.ndarray, (0,), b"b"), ARRAY_STATES[name]
+
+    with pytest.raises(pickle.UnpicklingError):
+        _picklet.loads(pickle.dumps(Array()))
+
+
+def test_an_array_in_use_cannot_be_given_another_state():
+    class Twice:
+        def __reduce__(self):
+            reconstruct = np.zeros(1).__reduce__()[0]
+            return reconstruct, (np.ndarray, (0,), b"b"), (1, (1,), INT, False, b"A" * 8)
+
+    data = pickle.dumps(Twice(), 2)
+    state = pickle.dumps((1, (2,), INT, False, b"B" * 16), 2)[2:-1]
+    with pytest.raises(pickle.UnpicklingError):
+        _picklet.loads(data[:-1] + state + b"b.")
+
+
+def test_a_dtype_in_use_cannot_be_given_another_state():
+    dtype = pickle.dumps(np.dtype("i8"), 2)
+    state = pickle.dumps((3, "<", None, None, None, -1, -1, 0), 2)[2:-1]
+    with pytest.raises(pickle.UnpicklingError):
+        _picklet.loads(dtype[:-1] + state + b"b.")
+
+
+def test_dates_inside_object_arrays_load():
+    array = np.array([datetime.date(2020, 1, 2), None], dtype=object)
+    assert _picklet.loads(pickle.dumps(array)).tolist() == array.tolist()
