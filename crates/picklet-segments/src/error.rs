@@ -188,6 +188,19 @@ pub enum Error {
         /// What is wrong and what can be done.
         message: String,
     },
+    /// A pickle to be split holds a value that has no items.
+    #[error(
+        "{}: holds {what} at the top, which has no items to split; picklet splits a list, tuple, \
+         dict, set, frozenset, OrderedDict, defaultdict, Counter, deque, or several pickles in \
+         one file; in Python, picklet.split() takes any iterable",
+        Shown(path)
+    )]
+    NotAContainer {
+        /// The file that was read.
+        path: PathBuf,
+        /// What it holds, a noun with its article: `an int`.
+        what: String,
+    },
     /// The caller's mistake, told in one line.
     #[error("{0}")]
     Usage(String),
@@ -242,6 +255,7 @@ impl Error {
             | Error::BadJournal { .. }
             | Error::Damaged { .. }
             | Error::Missing(_)
+            | Error::NotAContainer { .. }
             | Error::Input { .. } => Category::Input,
             Error::Bad(_) => Category::Bad,
         }

@@ -1,0 +1,362 @@
+//! Writes one segment: a header, the objects that its items refer to and that
+//! were defined before it, the items almost as they stand, and what closes the
+//! container.
+//!
+//! A segment's memo numbers are never larger than the source's, so every GET
+//! and PUT is changed in place. Objects with numbers below 256 keep them.
+//!
+//! ```text
+//! PROTO  [FRAME]  prefix   preamble           [MARK] items      [closer] suffix
+//!                 ]  \x94  …value… POP …         (   …               e   .
+//! ```
+
+use std::collections::HashSet;
+use std::io::{self, Write};
+
+use super::checkpoint::Checkpoints;
+use super::external::{Class, Resolver, Span, refers_to_container};
+use super::ops::*;
+use super::root::Root;
+use super::scan::Frame;
+use super::walk::{Change, Walk, copy_plain};
+use super::window::Fault;
+use crate::error::Error;
+use crate::manifest::SharedCounts;
+use crate::store::ReadAt;
+
+/// Why a segment could not be written.
+#[derive(Debug)]
+pub(crate) enum Halt {
+    /// The source is to blame.
+    Fault(Fault),
+    /// Something else is.
+    Error(Error),
+}
+
+impl From<Fault> for Halt {
+    fn from(fault: Fault) -> Self {
+        Halt::Fault(fault)
+    }
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        Halt::Error(error)
+    }
+}
+
+/// A place between two items.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cut {
+    pub(crate) offset: u64,
+    pub(crate) memo: u64,
+    /// The number of the item that begins here.
+    pub(crate) item: u64,
+    /// Whether a batch is open here.
+    pub(crate) batch: bool,
+    /// The frame that it lies in.
+    pub(crate) frame: Option<Frame>,
+}
+
+/// A segment to be written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) from: Cut,
+    pub(crate) to: Cut,
+    /// The last FRAME between them.
+    pub(crate) last_frame: Option<Frame>,
+    /// Whether FRAMEs are left out, because those of the source overlap.
+    pub(crate) strip: bool,
+    /// Whether MEMOIZE may be used to leave numbers unused.
+    pub(crate) pad: bool,
+}
+
+/// Preambles up to this many bytes are made in memory and put into the first
+/// frame; larger ones are written as they are found, outside of frames.
+const PREAMBLE_IN_MEMORY: u64 = 4 << 20;
+
+/// What writes the segments of one source.
+pub(crate) struct Emitter<'a> {
+    pub(crate) source: &'a dyn ReadAt,
+    pub(crate) root: &'a Root,
+    pub(crate) resolver: Resolver<'a>,
+    /// Bytes written in preambles, and how many there may be.
+    pub(crate) copied: u64,
+    pub(crate) copy_budget: u64,
+}
+
+/// Where the objects of the preamble and the items go in the memo.
+#[derive(Debug, Default)]
+struct Layout {
+    /// Each span, the entries left unused before it, its first new number.
+    placed: Vec<(Span, u64, u64)>,
+    /// Entries left unused after the preamble.
+    pad: u64,
+    prefix_memo: u64,
+    /// The items' first number in the source.
+    first: u64,
+    /// What is taken off the items' numbers.
+    shift: u64,
+}
+
+impl Layout {
+    fn new(spans: Vec<Span>, prefix_memo: u64, first: u64) -> Self {
+        let mut layout = Layout { prefix_memo, first, ..Layout::default() };
+        let mut next = prefix_memo;
+        for span in spans {
+            let new = if span.first_memo < 256 { span.first_memo.max(next) } else { next };
+            layout.placed.push((span, new - next, new));
+            next = new + (span.end_memo - span.first_memo);
+        }
+        let gap = first.saturating_sub(next);
+        layout.pad = if first <= 256 || gap <= 64 { gap } else { 0 };
+        layout.shift = gap - layout.pad;
+        layout
+    }
+
+    /// Whether every number stays what it is.
+    fn is_identity(&self) -> bool {
+        self.shift == 0 && self.placed.iter().all(|(span, _, new)| span.first_memo == *new)
+    }
+
+    /// The new number of an entry.
+    fn map(&self, id: u64) -> Option<u64> {
+        if id >= self.first {
+            return Some(id - self.shift);
+        }
+        if id < self.prefix_memo {
+            return Some(id);
+        }
+        let after = self.placed.partition_point(|(span, ..)| span.first_memo <= id);
+        let (span, _, new) = self.placed.get(after.checked_sub(1)?)?;
+        (id < span.end_memo).then(|| id - span.first_memo + new)
+    }
+}
+
+impl Emitter<'_> {
+    /// Writes the segment `plan` to `out`; counts what it shares with others.
+    pub(crate) fn emit(
+        &mut self,
+        plan: &Plan,
+        checkpoints: &Checkpoints,
+        container_ids: &[u64],
+        out: &mut dyn Write,
+        failed: &mut dyn FnMut(io::Error) -> Halt,
+    ) -> Result<SharedCounts, Halt> {
+        let ids = self.externals(plan, container_ids)?;
+        let spans = if ids.is_empty() {
+            Vec::new()
+        } else {
+            let most = self.copy_budget.saturating_sub(self.copied);
+            self.resolver.spans(&ids, checkpoints, self.root, container_ids, most)?
+        };
+        let mut shared = SharedCounts::default();
+        for &id in &ids {
+            match self.resolver.class(id) {
+                Class::Atom => shared.atoms += 1,
+                Class::Immutable => shared.immutable += 1,
+                Class::Mutable => shared.mutable += 1,
+            }
+        }
+        let layout = Layout::new(spans, self.root.prefix_memo, plan.from.memo);
+        let size: u64 = layout.placed.iter().map(|(span, ..)| span.end - span.start).sum();
+        self.charge(size, plan, ids.len())?;
+
+        let mut tail = Vec::new();
+        if plan.to.batch {
+            tail.push(self.root.batch_closer);
+        }
+        tail.extend_from_slice(&self.root.suffix);
+
+        let mut head = Vec::new();
+        if self.root.protocol >= 2 {
+            head.extend_from_slice(&[PROTO, self.root.protocol]);
+        }
+        let mut inner = self.root.prefix.clone();
+        if size <= PREAMBLE_IN_MEMORY {
+            let no_failure: &mut dyn FnMut(io::Error) -> Halt =
+                &mut |error| Halt::Fault(Fault::Io(error));
+            self.preamble(&layout, plan.pad, &mut inner, no_failure)?;
+        } else {
+            out.write_all(&head).map_err(&mut *failed)?;
+            out.write_all(&inner).map_err(&mut *failed)?;
+            self.preamble(&layout, plan.pad, out, failed)?;
+            head.clear();
+            inner.clear();
+        }
+        if plan.from.batch {
+            inner.push(MARK);
+        }
+        if let Some(frame) = plan.from.frame.filter(|_| !plan.strip) {
+            let mut length = inner.len() as u64 + frame.end.min(plan.to.offset) - plan.from.offset;
+            if frame.end >= plan.to.offset {
+                length += tail.len() as u64;
+            }
+            head.push(FRAME);
+            head.extend_from_slice(&length.to_le_bytes());
+        }
+        head.extend_from_slice(&inner);
+        out.write_all(&head).map_err(&mut *failed)?;
+        self.items(plan, &layout, tail.len() as u64, out, failed)?;
+        out.write_all(&tail).map_err(&mut *failed)?;
+        Ok(shared)
+    }
+
+    /// Counts what preambles cost, and gives up when it is too much.
+    fn charge(&mut self, size: u64, plan: &Plan, ids: usize) -> Result<(), Fault> {
+        self.copied = self.copied.saturating_add(size);
+        if self.copied <= self.copy_budget {
+            return Ok(());
+        }
+        Fault::bad(
+            plan.from.offset,
+            format!(
+                "the items share so much that segments would repeat {} bytes of it so far ({ids} \
+                 objects in the segment that begins here, {} distinct in all): make fewer, larger \
+                 segments, or raise the limit on copied bytes",
+                self.copied,
+                self.resolver.found()
+            ),
+        )
+    }
+
+    /// The memo entries that the items refer to and that are not theirs.
+    fn externals(&self, plan: &Plan, container_ids: &[u64]) -> Result<Vec<u64>, Fault> {
+        let first = plan.from.memo;
+        let mut small = [false; 256];
+        let mut large = HashSet::new();
+        let mut walk = Walk::new(self.source, plan.from.offset, plan.to.offset, false);
+        while let Some(found) = walk.next_ref()? {
+            if !found.is_get() {
+                continue;
+            }
+            if container_ids.contains(&found.id) {
+                return Err(refers_to_container(found.at));
+            }
+            if found.id >= first {
+                continue;
+            }
+            match small.get_mut(found.id as usize) {
+                Some(seen) => *seen = true,
+                None => {
+                    large.insert(found.id);
+                }
+            }
+        }
+        let mut ids: Vec<u64> =
+            (0..).zip(small).filter_map(|(id, seen)| seen.then_some(id)).collect();
+        ids.retain(|id| *id >= self.root.prefix_memo);
+        let mut large: Vec<u64> = large.into_iter().collect();
+        large.sort_unstable();
+        ids.extend(large);
+        Ok(ids)
+    }
+
+    /// Writes the objects that come before the items, each pushed and popped.
+    fn preamble(
+        &self,
+        layout: &Layout,
+        pad: bool,
+        out: &mut dyn Write,
+        failed: &mut dyn FnMut(io::Error) -> Halt,
+    ) -> Result<(), Halt> {
+        let leave_out = |count: u64, out: &mut dyn Write| -> io::Result<()> {
+            if count == 0 || !pad {
+                return Ok(());
+            }
+            out.write_all(&[NONE])?;
+            out.write_all(&vec![MEMOIZE; usize::try_from(count).unwrap_or(0)])?;
+            out.write_all(&[POP])
+        };
+        let mut walk = Walk::new(self.source, 0, 0, false);
+        for (span, before, new) in &layout.placed {
+            leave_out(*before, out).map_err(&mut *failed)?;
+            walk.again(span.start, span.end);
+            let mut change = |found: &super::walk::Ref| -> Result<Change, Halt> {
+                if found.opcode == FRAME {
+                    return Ok(Change::Drop);
+                }
+                let id = if found.id >= span.first_memo {
+                    Some(found.id - span.first_memo + new)
+                } else {
+                    layout.map(found.id)
+                };
+                match id {
+                    Some(id) if id == found.id => Ok(Change::Keep),
+                    Some(id) => Ok(Change::Id(id)),
+                    None => Err(lost(found.at, found.id).into()),
+                }
+            };
+            if self.first_byte(span.start)? == DUP {
+                return Err(duplicate(span.start).into());
+            }
+            walk.copy(out, failed, &mut change)?;
+            out.write_all(&[POP]).map_err(&mut *failed)?;
+        }
+        leave_out(layout.pad, out).map_err(&mut *failed)
+    }
+
+    fn first_byte(&self, offset: u64) -> Result<u8, Fault> {
+        let mut byte = [0];
+        self.source.read_exact_at(offset, &mut byte)?;
+        Ok(byte[0])
+    }
+
+    /// Writes the items.
+    fn items(
+        &self,
+        plan: &Plan,
+        layout: &Layout,
+        tail: u64,
+        out: &mut dyn Write,
+        failed: &mut dyn FnMut(io::Error) -> Halt,
+    ) -> Result<(), Halt> {
+        let (from, to) = (plan.from.offset, plan.to.offset);
+        if from < to && self.first_byte(from)? == DUP {
+            return Err(duplicate(from).into());
+        }
+        let frame = plan.last_frame.filter(|frame| frame.end >= to && !plan.strip);
+        let new_length = frame.map(|frame| to - (frame.at + 9) + tail);
+        if layout.is_identity() && !plan.strip {
+            let Some((frame, length)) = frame.zip(new_length) else {
+                return copy_plain(self.source, from, to, out, failed);
+            };
+            copy_plain(self.source, from, frame.at + 1, out, failed)?;
+            out.write_all(&length.to_le_bytes()).map_err(&mut *failed)?;
+            return copy_plain(self.source, frame.at + 9, to, out, failed);
+        }
+        let last = frame.map_or(u64::MAX, |frame| frame.at);
+        let mut walk = Walk::new(self.source, from, to, false);
+        let mut change = |found: &super::walk::Ref| -> Result<Change, Halt> {
+            if found.opcode == FRAME {
+                return Ok(match new_length {
+                    _ if plan.strip => Change::Drop,
+                    Some(length) if found.at == last => Change::Id(length),
+                    _ => Change::Keep,
+                });
+            }
+            match layout.map(found.id) {
+                Some(id) if id == found.id => Ok(Change::Keep),
+                Some(id) => Ok(Change::Id(id)),
+                None => Err(lost(found.at, found.id).into()),
+            }
+        };
+        walk.copy(out, failed, &mut change)?;
+        Ok(())
+    }
+}
+
+#[cold]
+fn lost(at: u64, id: u64) -> Fault {
+    Fault::Bad(at, format!("refers to memo entry {id}, whose object could not be found"))
+}
+
+#[cold]
+fn duplicate(at: u64) -> Fault {
+    Fault::Bad(
+        at,
+        "copies what is below it on the stack (DUP), which no segment can hold: load and dump \
+         the pickle anew with pickle first"
+            .to_owned(),
+    )
+}
