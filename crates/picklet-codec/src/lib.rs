@@ -2,6 +2,7 @@
 //! writes it. No unsafe code, no Python, nothing imported, nothing run.
 //!
 //! * [`Reader`] gives the opcodes of a pickle in a slice, borrowed, one at a time.
+//! * [`StreamReader`] does the same from `io::Read`, for one pickle or many in a row.
 //! * [`run`] drives a [`Machine`] of your own through them: stack, marks and memo are kept for you.
 //! * [`dis`] and [`optimize`] answer as Python's `pickletools` does.
 //! * [`Writer`] writes opcodes at any protocol, choosing and framing them as C does.
@@ -38,6 +39,7 @@ mod printable;
 pub mod pyrepr;
 mod reader;
 mod str;
+mod stream;
 pub mod text;
 pub mod writer;
 
@@ -53,4 +55,5 @@ pub use opcode::{Effect, HIGHEST_PROTOCOL, OPCODE_COUNT, OPCODES, Opcode, Opcode
 pub use optimize::optimize;
 pub use reader::{Op, Reader};
 pub use str::{CodePoints, PickleStr, PickleString};
+pub use stream::StreamReader;
 pub use writer::Writer;

@@ -5,6 +5,8 @@
 //! stack must hold, and what counts as an error, is as in CPython's C `_pickle` (`load_*` in
 //! `Modules/_pickle.c`). The machine itself imports nothing, calls nothing and never recurses.
 
+use std::io;
+
 use crate::arg::Arg;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -12,6 +14,7 @@ use crate::memo::Memo;
 use crate::opcode::Opcode;
 use crate::reader::{Act, Op, Reader};
 use crate::str::PickleStr;
+use crate::stream::StreamReader;
 use crate::text;
 
 /// Values taken off the stack, bottom first: an exact-size iterator that moves them out of the
@@ -256,6 +259,27 @@ impl<V: Clone> Driver<V> {
             let done = reader.dispatch(step)??;
             if let Some(value) = done {
                 reader.stop();
+                self.reset_stack();
+                return Ok(value);
+            }
+        }
+    }
+
+    /// Runs the pickle that `stream` stands at to its STOP.
+    ///
+    /// # Errors
+    /// See [`run`], and those of the stream's source.
+    pub fn run_stream<R, M>(&mut self, stream: &mut StreamReader<R>, machine: &mut M) -> Result<V>
+    where
+        R: io::Read,
+        M: Machine<Value = V>,
+    {
+        self.reset_stack();
+        loop {
+            let Some(op) = stream.next_op()? else {
+                return Err(Error::new(ErrorKind::EndOfInput, stream.offset(), None));
+            };
+            if let Some(value) = self.step(machine, op)? {
                 self.reset_stack();
                 return Ok(value);
             }

@@ -43,6 +43,8 @@ pub struct Reader<'a> {
     /// The offset of the input's end.
     end: u64,
     stopped: bool,
+    /// The slice is the whole input, so that a frame may not reach past it.
+    whole: bool,
     limits: Limits,
 }
 
@@ -75,7 +77,7 @@ impl<'a> Reader<'a> {
 
     /// The same with limits of the caller's.
     pub fn with_limits(input: &'a [u8], limits: Limits) -> Self {
-        Self { rest: input, end: input.len() as u64, stopped: false, limits }
+        Self { rest: input, end: input.len() as u64, stopped: false, whole: true, limits }
     }
 
     /// The same reader with all offsets counted from `base` bytes before the input's start, for
@@ -84,6 +86,12 @@ impl<'a> Reader<'a> {
     pub fn at_offset(mut self, base: u64) -> Self {
         self.end = self.end.saturating_add(base);
         self
+    }
+
+    /// The same reader for a slice that a stream goes on behind.
+    pub(crate) fn part_of_a_stream(mut self, base: u64) -> Self {
+        self.whole = false;
+        self.at_offset(base)
     }
 
     /// The offset of the next byte to be read.
@@ -381,7 +389,7 @@ impl<'a> Reader<'a> {
     /// FRAME is a hint to the reader; C refuses one that reaches past the input.
     fn frame(&mut self, opcode: Opcode) -> Result<Arg<'a>> {
         let length = u64::from_le_bytes(self.array(opcode)?);
-        if length > self.rest.len() as u64 {
+        if self.whole && length > self.rest.len() as u64 {
             return Err(self.truncated(length, 8, opcode));
         }
         Ok(Arg::UInt(length))
