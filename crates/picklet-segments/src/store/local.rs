@@ -88,8 +88,7 @@ impl LocalStore {
         self.private().join("journal")
     }
 
-    /// Makes `path` and its missing parents, each durable in its own parent
-    /// before anything is put into it.
+    /// Makes `path` and its missing parents. They are not durable yet.
     fn make_dirs(&self, path: &Path) -> Result<()> {
         let mut missing = Vec::new();
         let mut at = path;
@@ -107,11 +106,27 @@ impl LocalStore {
         for dir in missing.into_iter().rev() {
             match self.disk.create_dir(dir) {
                 Ok(()) => {}
-                // Another process was faster; its fsync may not have happened.
+                // Another process was faster.
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(Error::io("make directory", dir, e)),
             }
-            self.sync_parent(dir)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the directory durable in its parent, and that in its own, and so
+    /// on to the top. All of them, not only those that this process has made:
+    /// an earlier one may have been killed after making them.
+    fn sync_parents(&self) -> Result<()> {
+        for parent in self.root.ancestors().skip(1) {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            match self.disk.sync_dir(parent) {
+                // One may make things in a directory that one may not read,
+                // and only what can be read can be fsynced.
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
+                Err(e) => return Err(Error::io("fsync directory", parent, e)),
+                Ok(()) => {}
+            }
         }
         Ok(())
     }
@@ -267,6 +282,7 @@ impl Store for LocalStore {
             target = dir.join(format!("{number}-{file}"));
             number += 1;
         }
+        self.sync_parent(&dir)?;
         let from = self.root.join(file);
         self.disk.rename(&from, &target).map_err(|e| Error::io("set aside", &from, e))?;
         self.sync_parent(&target)?;
@@ -283,7 +299,18 @@ impl Store for LocalStore {
         let path = self.private().join("lock");
         let holder = format!("process {}", std::process::id());
         match self.disk.lock(&path, &holder).map_err(|e| Error::io("lock", &path, e))? {
-            Lock::Held(held) => Ok(Box::new(LocalGuard(held))),
+            Lock::Held(held) => {
+                // What an earlier writer had made or removed when it was killed
+                // is believed from here on, so it has to be durable.
+                self.sync()?;
+                let journal = self.journal_path();
+                let begun =
+                    self.disk.stat(&journal).map_err(|e| Error::io("look at", &journal, e))?;
+                if begun.is_none() {
+                    self.sync_parents()?;
+                }
+                Ok(Box::new(LocalGuard(held)))
+            }
             Lock::Busy(text) => {
                 let known = text.starts_with("process ") && !text.contains(char::is_control);
                 let holder = if known { text } else { "another process".to_owned() };

@@ -5,8 +5,8 @@
 //! A crash can leave any mixture: [`FakeDisk::after_crash`] makes one.
 //!
 //! The model is harsher than real file systems: fsync of a file does not make
-//! its name durable; a rename between directories is two changes of which
-//! either may survive alone; unsynced bytes may come back as zeros; a failed
+//! its name durable; after a rename between directories the file may be in both
+//! (never in neither: file systems keep a rename whole); unsynced bytes may come back as zeros; a failed
 //! fsync loses the bytes, and the next one reports success.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
@@ -57,7 +57,7 @@ pub enum Mutation {
 pub enum Survives {
     /// Nothing: the power was cut.
     Nothing,
-    /// Everything: the process was killed.
+    /// Everything, and what was not synced still is not: the process was killed.
     Everything,
     /// Some of it, by this seed.
     Some(u64),
@@ -106,6 +106,15 @@ struct State {
     mutation: Mutation,
     deferred: Option<Deferred>,
     locked: Vec<PathBuf>,
+    /// Renames between directories that are not durable yet.
+    moves: Vec<Move>,
+}
+
+#[derive(Clone)]
+struct Move {
+    from: (usize, OsString),
+    to: (usize, OsString),
+    node: usize,
 }
 
 #[derive(Clone)]
@@ -135,6 +144,7 @@ impl FakeDisk {
             mutation: Mutation::None,
             deferred: None,
             locked: Vec::new(),
+            moves: Vec::new(),
         })))
     }
 
@@ -177,6 +187,11 @@ impl FakeDisk {
     /// The disk that a machine finds when it comes up again.
     pub fn after_crash(&self, survives: Survives) -> FakeDisk {
         let state = self.state();
+        if survives == Survives::Everything {
+            let disk = FakeDisk::of(state.nodes.clone());
+            disk.state().moves.clone_from(&state.moves);
+            return disk;
+        }
         let mut random = Random(match survives {
             Survives::Some(seed) => seed,
             _ => 0,
@@ -189,10 +204,9 @@ impl FakeDisk {
                     let content = surviving_bytes(live, durable, survives, &mut random);
                     Node::File { live: content.clone(), durable: content, lost: false }
                 }
-                Node::Dir { live, durable, pending } => {
+                Node::Dir { durable, pending, .. } => {
                     let entries = match survives {
-                        Survives::Nothing => durable.clone(),
-                        Survives::Everything => live.clone(),
+                        Survives::Nothing | Survives::Everything => durable.clone(),
                         Survives::Some(_) => {
                             let mut entries = durable.clone();
                             for (name, target) in pending {
@@ -337,8 +351,6 @@ fn surviving_bytes(
     random: &mut Random,
 ) -> Vec<u8> {
     match survives {
-        Survives::Nothing => durable.to_vec(),
-        Survives::Everything => live.to_vec(),
         Survives::Some(_) if live.len() > durable.len() => {
             let more = random.below(live.len() - durable.len() + 1);
             let mut bytes = live[..durable.len() + more].to_vec();
@@ -348,7 +360,7 @@ fn surviving_bytes(
             }
             bytes
         }
-        Survives::Some(_) => durable.to_vec(),
+        _ => durable.to_vec(),
     }
 }
 
@@ -482,7 +494,13 @@ impl Disk for FakeDisk {
         let effect: Effect = Box::new(move |disk| {
             let node = disk.state().find(&old)?;
             disk.link(&new, Some(node))?;
-            disk.link(&old, None)
+            let mut state = disk.state();
+            let (from, to) = (state.parent(&old)?, state.parent(&new)?);
+            if let Node::Dir { live, .. } = &mut state.nodes[from.0] {
+                live.remove(&from.1);
+            }
+            state.moves.push(Move { from, to, node });
+            Ok(())
         });
         self.act(Call::Rename, to, &[], effect)
     }
@@ -515,6 +533,19 @@ impl Disk for FakeDisk {
             if let Node::Dir { live, durable, pending } = &mut state.nodes[node] {
                 durable.clone_from(live);
                 pending.clear();
+            }
+            for moved in std::mem::take(&mut state.moves) {
+                if moved.from.0 == node {
+                    if let Node::Dir { durable, .. } = &mut state.nodes[moved.to.0] {
+                        durable.insert(moved.to.1, moved.node);
+                    }
+                } else if moved.to.0 == node {
+                    if let Node::Dir { pending, .. } = &mut state.nodes[moved.from.0] {
+                        pending.push((moved.from.1, None));
+                    }
+                } else {
+                    state.moves.push(moved);
+                }
             }
             Ok(())
         });
