@@ -10,6 +10,7 @@
 mod codec;
 mod directory;
 mod errors;
+mod health;
 mod map;
 
 use pyo3::prelude::*;
@@ -19,5 +20,6 @@ use pyo3::prelude::*;
 fn _picklet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     codec::register(module)?;
     directory::register(module)?;
+    health::register(module)?;
     map::register(module)
 }

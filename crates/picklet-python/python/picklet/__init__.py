@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from picklet._picklet import DEFAULT_PROTOCOL, HIGHEST_PROTOCOL, dump, dumps
 from picklet.errors import SegmentError, SegmentsError
+from picklet.health import Repaired, Verified, repair
 from picklet.mapping import Progress
 from picklet.segment_info import SegmentInfo
 from picklet.segments import Items, Segments, open
@@ -30,12 +31,15 @@ __all__ = [
     "HIGHEST_PROTOCOL",
     "Items",
     "Progress",
+    "Repaired",
     "SegmentError",
     "SegmentInfo",
     "Segments",
     "SegmentsError",
+    "Verified",
     "dump",
     "dumps",
     "open",
+    "repair",
     "split",
 ]

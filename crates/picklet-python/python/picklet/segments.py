@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import collections
 import itertools
 import operator
 import os
@@ -10,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, SupportsIndex, cast, overload
 
-from picklet import _picklet, mapping
+from picklet import _picklet, health, mapping
+from picklet.health import Repaired, Verified
 from picklet.mapping import Progress
 from picklet.policy import Policy
 
@@ -195,7 +197,51 @@ class Segments(Sequence[Any]):
         )
         return Segments(_picklet.Directory(os.fspath(out)), self._policy)
 
+    def append(self, segment: Any, *, name: str | None = None) -> None:
+        """Add ``segment`` as one more segment at the end.
 
+        It must be of the segments' kind: a list to lists, a dict to dicts. Its
+        file gets the next number, or ``name``. Several processes can append
+        one after another; the one that comes while another writes gets an error.
+
+        >>> import picklet
+        >>> segments = picklet.split([1, 2], "grows", count=2)
+        >>> segments.append([3])
+        >>> segments.load(), segments.paths[1].name
+        ([1, 2, 3], 'data-00001.pickle')
+        """
+        kind = self.kind
+        expected = _TYPES.get(kind)
+        if expected is not None and not isinstance(segment, expected):
+            raise TypeError(f"these segments are of kind {kind}, not {type(segment).__name__}")
+        items = 1 if expected is None else len(segment)
+        path = self._directory.path
+        _picklet.append(path, name, _picklet.dumps(segment), items)
+        self._directory = _picklet.Directory(path)
+
+    def verify(self) -> Verified:
+        """Read every file and compare its length and digest with the manifest's.
+
+        >>> import picklet
+        >>> picklet.split(range(9), "whole", count=3).verify().good
+        True
+        """
+        return health.verify(self._directory)
+
+    def repair(self) -> Repaired:
+        """Set damaged files aside and rebuild the manifest; :func:`picklet.repair`."""
+        done = health.repair(self._directory.path)
+        self._directory = _picklet.Directory(self._directory.path)
+        return done
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "list": (list, collections.deque),
+    "tuple": (tuple,),
+    "dict": (dict,),
+    "set": (set,),
+    "frozenset": (frozenset,),
+}
 _EMPTY: dict[str, type] = {"list": list, "dict": dict, "set": set}
 
 

@@ -1,0 +1,88 @@
+//! What is done to a segments directory as it stands: verify, repair, append.
+
+use std::path::PathBuf;
+
+use picklet_segments::writer::{EntryMeta, SegmentsWriter};
+use picklet_segments::{Location, VerifyOptions, name};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::directory::{Directory, absolute};
+use crate::errors::IntoPython as _;
+
+/// Checks lengths and digests: a dict with `segments`, `bytes`, `damaged` (file
+/// and reason), `missing` and `extra` (files).
+#[pyfunction]
+fn verify<'py>(py: Python<'py>, directory: &Directory) -> PyResult<Bound<'py, PyDict>> {
+    let segments = &directory.segments;
+    let report =
+        py.detach(|| picklet_segments::verify(segments, &VerifyOptions::default())).or_raise(py)?;
+    let damaged: Vec<_> = report.damaged.into_iter().map(|d| (d.file, d.reason)).collect();
+    let missing: Vec<_> = report.missing.into_iter().map(|damage| damage.file).collect();
+    let answer = PyDict::new(py);
+    answer.set_item("segments", report.segments)?;
+    answer.set_item("bytes", report.bytes)?;
+    answer.set_item("damaged", damaged)?;
+    answer.set_item("missing", missing)?;
+    answer.set_item("extra", report.extra)?;
+    Ok(answer)
+}
+
+/// Rebuilds the manifest from what is there: a dict with `lost` (file and
+/// reason), `taken_in` and `left` (files).
+#[pyfunction]
+fn repair(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyDict>> {
+    let location = Location::from(absolute(path));
+    let report = py
+        .detach(|| picklet_segments::repair(&location, &VerifyOptions::default()))
+        .or_raise(py)?;
+    let lost: Vec<_> = report.lost.into_iter().map(|lost| (lost.entry.file, lost.reason)).collect();
+    let answer = PyDict::new(py);
+    answer.set_item("lost", lost)?;
+    answer.set_item("taken_in", report.taken_in)?;
+    answer.set_item("left", report.left)?;
+    Ok(answer)
+}
+
+/// Adds one segment to a finished directory. Without a `name` it gets the next
+/// number, with what stands before the number in the last one.
+#[pyfunction]
+fn append(
+    py: Python<'_>,
+    directory: PathBuf,
+    name: Option<&str>,
+    data: &[u8],
+    items: Option<u64>,
+) -> PyResult<()> {
+    let location = Location::from(directory);
+    let append = || {
+        let mut writer = SegmentsWriter::append(&location)?;
+        let index = writer.next_index();
+        let name = match name {
+            Some(name) => name.to_owned(),
+            None => name::segment_file(&base(&writer), index, name::DEFAULT_WIDTH),
+        };
+        let mut draft = writer.draft(&name)?;
+        std::io::Write::write_all(&mut draft, data).map_err(|e| draft.error(e))?;
+        writer.commit(draft, EntryMeta { index, items, ..EntryMeta::default() })?;
+        writer.finish().map(drop)
+    };
+    py.detach(append).or_raise(py)
+}
+
+/// What stands before the number in the name of the last numbered segment.
+fn base(writer: &SegmentsWriter) -> String {
+    let numbered = |file: &str| {
+        let (base, number) = file.strip_suffix(name::EXTENSION)?.rsplit_once('-')?;
+        number.bytes().all(|b| b.is_ascii_digit()).then(|| base.to_owned())
+    };
+    let done = writer.done();
+    done.iter().rev().find_map(|entry| numbered(&entry.file)).unwrap_or_else(|| "data".to_owned())
+}
+
+/// Adds what this file has to the module.
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(verify, module)?)?;
+    module.add_function(wrap_pyfunction!(repair, module)?)?;
+    module.add_function(wrap_pyfunction!(append, module)?)
+}
