@@ -40,7 +40,7 @@ fn repair(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyDict>> {
     let answer = PyDict::new(py);
     answer.set_item("lost", lost)?;
     answer.set_item("taken_in", report.taken_in)?;
-    answer.set_item("left", report.left)?;
+    answer.set_item("left_alone", report.left_alone)?;
     Ok(answer)
 }
 

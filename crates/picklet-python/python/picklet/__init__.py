@@ -18,7 +18,18 @@ Data in segments, each a plain pickle that any Python opens:
 
 from __future__ import annotations
 
-from picklet._picklet import DEFAULT_PROTOCOL, HIGHEST_PROTOCOL, dump, dumps
+from pickle import PickleBuffer, PickleError, PicklingError, UnpicklingError
+
+from picklet._picklet import (
+    DEFAULT_PROTOCOL,
+    HIGHEST_PROTOCOL,
+    Stub,
+    UntrustedGlobalError,
+    dump,
+    dumps,
+    load,
+    loads,
+)
 from picklet.errors import SegmentError, SegmentsError
 from picklet.health import Repaired, Verified, repair
 from picklet.mapping import Progress
@@ -30,15 +41,23 @@ __all__ = [
     "DEFAULT_PROTOCOL",
     "HIGHEST_PROTOCOL",
     "Items",
+    "PickleBuffer",
+    "PickleError",
+    "PicklingError",
     "Progress",
     "Repaired",
     "SegmentError",
     "SegmentInfo",
     "Segments",
     "SegmentsError",
+    "Stub",
+    "UnpicklingError",
+    "UntrustedGlobalError",
     "Verified",
     "dump",
     "dumps",
+    "load",
+    "loads",
     "open",
     "repair",
     "split",

@@ -4,14 +4,20 @@ Private but for what ``picklet`` itself gives out.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from pickle import PickleBuffer
+from pickle import PickleBuffer, UnpicklingError
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, TypeAlias, final
+from typing import Any, Final, Literal, Protocol, Self, TypeAlias, final
+
+from typing_extensions import Buffer
 
 class _Writable(Protocol):
     def write(self, data: Any, /) -> object: ...
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+    def readline(self) -> bytes: ...
 
 _Path: TypeAlias = str | os.PathLike[str]
 _BufferCallback: TypeAlias = Callable[[PickleBuffer], object] | None
@@ -35,6 +41,85 @@ def dump(
     fix_imports: bool = True,
     buffer_callback: _BufferCallback = None,
 ) -> None: ...
+def loads(
+    data: Buffer,
+    /,
+    *,
+    fix_imports: bool = True,
+    encoding: str = "ASCII",
+    errors: str = "strict",
+    buffers: Iterable[Any] | None = None,
+    allow: Iterable[str] | None = None,
+    trust: bool = False,
+    unknown: Literal["error", "stub"] | None = None,
+) -> Any: ...
+def load(
+    file: _Readable,
+    *,
+    fix_imports: bool = True,
+    encoding: str = "ASCII",
+    errors: str = "strict",
+    buffers: Iterable[Any] | None = None,
+    allow: Iterable[str] | None = None,
+    trust: bool = False,
+    unknown: Literal["error", "stub"] | None = None,
+) -> Any: ...
+def compat_dumps(
+    obj: Any,
+    protocol: int | None = None,
+    *,
+    fix_imports: bool = True,
+    buffer_callback: _BufferCallback = None,
+) -> bytes: ...
+def compat_dump(
+    obj: Any,
+    file: _Writable,
+    protocol: int | None = None,
+    *,
+    fix_imports: bool = True,
+    buffer_callback: _BufferCallback = None,
+) -> None: ...
+def compat_loads(
+    data: Buffer,
+    /,
+    *,
+    fix_imports: bool = True,
+    encoding: str = "ASCII",
+    errors: str = "strict",
+    buffers: Iterable[Any] | None = None,
+) -> Any: ...
+def compat_load(
+    file: _Readable,
+    *,
+    fix_imports: bool = True,
+    encoding: str = "ASCII",
+    errors: str = "strict",
+    buffers: Iterable[Any] | None = None,
+) -> Any: ...
+
+class UntrustedGlobalError(UnpicklingError):
+    names: tuple[str, ...]
+
+@final
+class Stub:
+    @property
+    def form(self) -> Literal["global", "call", "new", "new_ex"]: ...
+    @property
+    def module(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def callable(self) -> Any: ...
+    @property
+    def args(self) -> Any: ...
+    @property
+    def kwargs(self) -> Any: ...
+    @property
+    def states(self) -> list[Any]: ...
+    @property
+    def items(self) -> list[Any]: ...
+    @property
+    def pairs(self) -> list[Any]: ...
 
 @final
 class Entry:

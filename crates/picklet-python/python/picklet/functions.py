@@ -53,7 +53,7 @@ def by_code(function: Callable[..., Any]) -> bytes:
     A module that no worker could import (it was made by hand, or loaded from
     a path outside ``sys.path``) travels by value too.
     """
-    import cloudpickle
+    import cloudpickle  # type: ignore[import-untyped]
 
     owner = sys.modules.get(getattr(function, "__module__", None) or "__main__")
     if owner is None or owner.__name__ == "__main__" or _can_be_found(owner.__name__):

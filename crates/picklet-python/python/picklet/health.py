@@ -38,7 +38,7 @@ class Repaired(NamedTuple):
     What was left of a damaged file is in ``.picklet/quarantine``."""
     taken_in: list[str]
     """Files that the damaged manifest did not name any more, and the new one does."""
-    left: list[str]
+    left_alone: list[str]
     """Files that nobody knows, left where they are."""
 
 
@@ -57,7 +57,7 @@ def repair(path: str | os.PathLike[str]) -> Repaired:
     [[0, 1, 2], [6, 7, 8]]
     """
     report = _picklet.repair(path)
-    return Repaired(dict(report["lost"]), report["taken_in"], report["left"])
+    return Repaired(dict(report["lost"]), report["taken_in"], report["left_alone"])
 
 
 def verify(directory: _picklet.Directory) -> Verified:

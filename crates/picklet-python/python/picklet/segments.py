@@ -176,7 +176,7 @@ class Segments(Sequence[Any]):
         with a :class:`picklet.Progress` after each segment.
 
         >>> import picklet
-        >>> segments = picklet.split(range(10), "tens", count=5)
+        >>> segments = picklet.split(range(10), "ten", count=5)
         >>> list(segments.map(lambda numbers: [n * n for n in numbers], "squares", workers=2))
         [[0, 1, 4, 9, 16], [25, 36, 49, 64, 81]]
         """
