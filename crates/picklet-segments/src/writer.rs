@@ -72,6 +72,9 @@ pub struct SegmentsWriter {
     session: String,
     /// Segments that are there, by file.
     live: BTreeMap<String, Entry>,
+    /// Their files by index: looking through all of them at each commit would make the cost of
+    /// many segments grow with their square.
+    places: HashMap<u64, String>,
     /// Those of them that this session has made.
     fresh: HashSet<String>,
     /// Every file that is picklet's, by the key under which names are equal.
@@ -151,6 +154,7 @@ impl SegmentsWriter {
             header,
             session,
             live: BTreeMap::new(),
+            places: HashMap::new(),
             fresh: HashSet::new(),
             owned,
             foreign,
@@ -193,6 +197,7 @@ impl SegmentsWriter {
             header: manifest.header.clone(),
             session,
             live: BTreeMap::new(),
+            places: HashMap::new(),
             fresh: HashSet::new(),
             owned,
             foreign,
@@ -239,6 +244,7 @@ impl SegmentsWriter {
             }
             for entry in entries {
                 if sizes.get(entry.file.as_str()) == Some(&entry.bytes) {
+                    self.places.insert(entry.index, entry.file.clone());
                     self.live.insert(entry.file.clone(), entry);
                 }
             }
@@ -292,7 +298,7 @@ impl SegmentsWriter {
 
     /// The index after the last segment's.
     pub fn next_index(&self) -> u64 {
-        self.live.values().map(|entry| entry.index.saturating_add(1)).max().unwrap_or(0)
+        self.places.keys().map(|index| index.saturating_add(1)).max().unwrap_or(0)
     }
 
     /// What a worker process needs to publish segments itself. It works until
@@ -344,7 +350,11 @@ impl SegmentsWriter {
             self.store.append_journal(&lines)?;
         }
         for file in &taken_back {
-            self.live.remove(file);
+            if let Some(entry) = self.live.remove(file)
+                && self.places.get(&entry.index) == Some(file)
+            {
+                self.places.remove(&entry.index);
+            }
         }
         if names
             .iter()
@@ -411,10 +421,10 @@ impl SegmentsWriter {
                 receipt.file
             )));
         }
-        if let Some(other) = self.live.values().find(|entry| entry.index == meta.index) {
+        if let Some(other) = self.places.get(&meta.index) {
             return Err(Error::usage(format!(
-                "segments {:?} and {:?} have the same index {}",
-                other.file, receipt.file, meta.index
+                "segments {other:?} and {:?} have the same index {}",
+                receipt.file, meta.index
             )));
         }
         match self.store.size(&receipt.file)? {
@@ -443,6 +453,7 @@ impl SegmentsWriter {
         };
         let line = Record::Done { entry: Box::new(entry.clone()) }.to_line()?;
         self.store.append_journal(&line)?;
+        self.places.insert(entry.index, entry.file.clone());
         self.live.insert(entry.file.clone(), entry.clone());
         self.fresh.insert(entry.file.clone());
         Ok(entry)
