@@ -2,7 +2,7 @@
 
 use picklet_codec::policy::Policy;
 use picklet_pyobject::decode::{self, DecodeOptions, Guard, Unknown};
-use picklet_pyobject::encode::{self, EncodeOptions, Hooks, Style};
+use picklet_pyobject::encode::{self, Container, EncodeOptions, Hooks, Style};
 use picklet_pyobject::stub::Stub;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
@@ -226,6 +226,58 @@ fn decode_options<'py>(
     }
 }
 
+/// Pickles a container whose items come one at a time, to close a segment when it is full.
+#[pyclass(module = "picklet._picklet", unsendable)]
+pub(crate) struct SegmentEncoder(encode::SegmentEncoder);
+
+#[pymethods]
+impl SegmentEncoder {
+    #[new]
+    #[pyo3(signature = (kind, protocol=None))]
+    fn new(py: Python<'_>, kind: &str, protocol: Option<i64>) -> PyResult<Self> {
+        let container = match kind {
+            "list" => Container::List,
+            "tuple" => Container::Tuple,
+            "dict" => Container::Dict,
+            "set" => Container::Set,
+            _ => {
+                return Err(PyValueError::new_err(format!(
+                    "kind must be list, tuple, dict or set, not {kind:?}"
+                )));
+            }
+        };
+        let options = encode_options(protocol, true, Style::Native)?;
+        encode::SegmentEncoder::new(py, container, options).map(SegmentEncoder)
+    }
+
+    /// Add an item; not for a dict.
+    fn append(&mut self, item: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.0.append(item)
+    }
+
+    /// Add a key and its value; only for a dict.
+    fn append_pair(&mut self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.0.append_pair(key, value)
+    }
+
+    /// Bytes of the pickle so far.
+    #[getter]
+    fn bytes_so_far(&self) -> u64 {
+        self.0.bytes_so_far()
+    }
+
+    /// Items, or pairs, so far.
+    #[getter]
+    fn items(&self) -> u64 {
+        self.0.items()
+    }
+
+    /// End the container and give the pickle.
+    fn finish<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.0.finish(py)
+    }
+}
+
 /// Adds the functions of this file to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(dumps, module)?)?;
@@ -233,6 +285,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(loads, module)?)?;
     module.add_function(wrap_pyfunction!(load, module)?)?;
     module.add_class::<Stub>()?;
+    module.add_class::<SegmentEncoder>()?;
     module.add("UntrustedGlobalError", picklet_pyobject::untrusted_global_error(module.py())?)?;
     module.add_function(wrap_pyfunction!(compat_dumps, module)?)?;
     module.add_function(wrap_pyfunction!(compat_dump, module)?)?;

@@ -14,6 +14,7 @@ mod memo;
 mod output;
 mod reduce;
 mod scalars;
+mod segment;
 mod stubs;
 
 use pyo3::ffi;
@@ -23,6 +24,8 @@ use self::memo::Hold;
 pub use self::memo::Memo;
 use self::output::Output;
 pub(crate) use self::output::new_bytes;
+use self::segment::Parts;
+pub use self::segment::{Container, SegmentEncoder};
 use crate::object::{self, Obj, Owned, Raised};
 use crate::state::State;
 
@@ -235,13 +238,26 @@ impl<'a, 'py> Encoder<'a, 'py> {
         mode: Mode,
         write: Option<Owned>,
     ) -> Done<Self> {
+        let hold = if mode == Mode::Full { Hold::Strong } else { Hold::Borrowed };
+        let parts = Parts { out: Output::new(write)?, memo: Memo::new(hold), next_index: 0 };
+        Self::resume(py, options, hooks, mode, parts)
+    }
+
+    /// Goes on where another encoder stopped.
+    fn resume(
+        py: Python<'py>,
+        options: EncodeOptions,
+        hooks: &'a Hooks<'py>,
+        mode: Mode,
+        parts: Parts,
+    ) -> Done<Self> {
         let state = State::get(py)?;
         let pure = mode != Mode::Full;
         Ok(Encoder {
             py,
-            out: Output::new(write)?,
-            memo: Memo::new(if pure { Hold::Borrowed } else { Hold::Strong }),
-            next_index: 0,
+            out: parts.out,
+            memo: parts.memo,
+            next_index: parts.next_index,
             protocol: options.protocol,
             binary: options.protocol >= 1,
             pure,
@@ -256,6 +272,10 @@ impl<'a, 'py> Encoder<'a, 'py> {
             pickle_buffer_type: state.pickle_buffer_type.as_ptr().cast(),
             keep: Vec::new(),
         })
+    }
+
+    fn into_parts(self) -> Parts {
+        Parts { out: self.out, memo: self.memo, next_index: self.next_index }
     }
 
     fn header(&mut self) -> Done {
