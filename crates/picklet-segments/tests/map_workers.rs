@@ -417,3 +417,42 @@ fn a_worker_ends_with_its_parent_in_the_middle_of_a_task() {
         parent.wait().unwrap();
     }
 }
+
+/// Not a test: what [`after_kill_nine_of_the_parent_the_next_run_does_only_what_is_left`] starts
+/// as a process of its own, to be killed.
+#[test]
+#[ignore = "the parent that another test kills"]
+fn parent_to_be_killed() {
+    let Some(folder) = std::env::var_os("PICKLET_TEST_FOLDER") else { return };
+    let setting = Setting::at(folder.into());
+    let options = MapOptions { workers: Some(1), ..two() };
+    run_with(&setting, "mapped:hangs_loudly", &options).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn after_kill_nine_of_the_parent_the_next_run_does_only_what_is_left() {
+    let setting = Setting::new(5);
+    let mut parent = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "parent_to_be_killed", "--ignored", "--nocapture"])
+        .env("PICKLET_TEST_FOLDER", setting.path(""))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(parent.stderr.take().unwrap());
+    let mut line = String::new();
+    while line != "hanging\n" {
+        line.clear();
+        assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "the parent ended by itself");
+    }
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    // The lock ended with its process; segments 0 and 1 were done, and 2 is what it hung in.
+    let report = run_with(&setting, "mapped:double", &two()).unwrap();
+    assert_eq!((report.resumed, report.done, report.failed.len()), (2, 3, 0));
+    let out = Segments::open(&setting.out()).unwrap();
+    assert_eq!(out.len(), 5);
+    assert_eq!(unpickled(&out.path(1).unwrap()), "[10, 11, 12]");
+    assert_eq!(unpickled(&out.path(2).unwrap()), "[40, 42, 44]");
+}

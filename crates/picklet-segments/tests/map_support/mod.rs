@@ -21,15 +21,18 @@ pub(crate) fn python_folder() -> PathBuf {
 
 /// An input of some segments of three items each, and a place for the output.
 pub(crate) struct Setting {
-    folder: TempDir,
+    folder: PathBuf,
+    /// Removes the folder in the end, where this test made it.
+    _owned: Option<TempDir>,
 }
 
 impl Setting {
     /// Segment `n` holds the list `[10 n, 10 n + 1, 10 n + 2]`.
     pub(crate) fn new(segments: u8) -> Setting {
-        let setting = Setting { folder: tempfile::tempdir().unwrap() };
+        let owned = tempfile::tempdir().unwrap();
+        let setting = Setting { folder: owned.path().to_owned(), _owned: Some(owned) };
         let header = Header::new(Kind::List, "test");
-        let location = Location::local(setting.folder.path().join("in"));
+        let location = Location::local(setting.folder.join("in"));
         let mut writer = SegmentsWriter::create(&location, Existing::Refuse, header).unwrap();
         for n in 0..segments {
             let pickle = [b']', b'(', b'K', 10 * n, b'K', 10 * n + 1, b'K', 10 * n + 2, b'e', b'.'];
@@ -42,12 +45,18 @@ impl Setting {
         setting
     }
 
+    /// What another process has made.
+    #[allow(dead_code, reason = "each test binary uses a part")]
+    pub(crate) fn at(folder: PathBuf) -> Setting {
+        Setting { folder, _owned: None }
+    }
+
     pub(crate) fn input(&self) -> Segments {
-        Segments::open(&Location::local(self.folder.path().join("in"))).unwrap()
+        Segments::open(&Location::local(self.folder.join("in"))).unwrap()
     }
 
     pub(crate) fn out(&self) -> Location {
-        Location::local(self.folder.path().join("out"))
+        Location::local(self.folder.join("out"))
     }
 
     /// What a worker needs to find the stand-in package, the functions and the real worker.
@@ -58,7 +67,7 @@ impl Setting {
             ("PYTHONPATH".into(), python_folder().into()),
             ("PYTHONDONTWRITEBYTECODE".into(), "1".into()),
             ("PICKLET_WORKER_SOURCE".into(), worker.into()),
-            ("ONCE".into(), self.folder.path().join("once").into()),
+            ("ONCE".into(), self.folder.join("once").into()),
         ]
     }
 
@@ -71,7 +80,7 @@ impl Setting {
     /// Gives segment `index` this content.
     #[allow(dead_code, reason = "each test binary uses a part")]
     pub(crate) fn replace(&self, index: usize, pickle: &[u8]) {
-        let location = Location::local(self.folder.path().join("in"));
+        let location = Location::local(self.folder.join("in"));
         let mut writer = SegmentsWriter::append(&location).unwrap();
         let mut draft = writer.draft(&format!("data-{index:05}")).unwrap();
         std::io::Write::write_all(&mut draft, pickle).unwrap();
@@ -83,7 +92,7 @@ impl Setting {
     /// A path in the test's own folder.
     #[allow(dead_code, reason = "each test binary uses a part")]
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.join(name)
     }
 }
 

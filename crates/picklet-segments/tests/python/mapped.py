@@ -118,6 +118,13 @@ def hangs(segment):
     return segment
 
 
+def hangs_loudly(segment):
+    if 20 in segment:
+        print("hanging", file=sys.stderr, flush=True)
+        time.sleep(600)
+    return segment
+
+
 def hangs_always(segment):
     print("hanging", file=sys.stderr, flush=True)
     time.sleep(600)
