@@ -156,6 +156,15 @@ fn what_cannot_travel_ends_in_a_report() {
 }
 
 #[test]
+fn a_failure_holds_nothing_in_memory() {
+    let setting = Setting::new(2);
+    let options = MapOptions { workers: Some(1), ..skip() };
+    let report = run_with(&setting, "mapped:says_what_is_still_held", &options).unwrap();
+    assert_eq!((report.done, report.failed.len()), (1, 1));
+    assert_eq!(unpickled(&setting.out().path().join("data-00001.pickle")), "[False]");
+}
+
+#[test]
 fn what_a_function_prints_never_meets_the_protocol() {
     struct Counting(AtomicUsize);
     impl Progress for Counting {

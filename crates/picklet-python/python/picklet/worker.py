@@ -18,6 +18,7 @@ It never imports the caller's ``__main__``: what lives there arrives through clo
 from __future__ import annotations
 
 import contextlib
+import gc
 import inspect
 import json
 import os
@@ -464,6 +465,11 @@ def main() -> NoReturn:
             # The function forked and came back twice. The parent speaks for both.
             os._exit(0)
         pipes.send(answer)
+        if answer["type"] == "failed":
+            # A traceback holds its frames, and they hold the segment: let go before the next
+            # one is loaded.
+            worker.raised = None
+            gc.collect()
 
 
 if __name__ == "__main__":
