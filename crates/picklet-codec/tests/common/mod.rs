@@ -2,7 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
@@ -19,11 +20,96 @@ pub enum Kind {
     Atom(String),
     Tuple(Vec<V>),
     List(Vec<V>),
-    Dict(Vec<(V, V)>),
-    Set(Vec<V>),
-    FrozenSet(Vec<V>),
+    Dict(Pairs),
+    Set(Members),
+    FrozenSet(Members),
     /// An instance: how it was made, and what was done to it.
     Object(String, Vec<V>),
+}
+
+/// Pairs whose keys are told apart as Python tells them.
+#[derive(Default)]
+pub struct Pairs {
+    pairs: Vec<(V, V)>,
+    places: HashMap<String, usize>,
+}
+
+impl Pairs {
+    fn insert(&mut self, key: V, value: V) -> Result<()> {
+        match self.places.entry(key_of(&key)?) {
+            Entry::Occupied(place) => self.pairs[*place.get()].1 = value,
+            Entry::Vacant(place) => {
+                place.insert(self.pairs.len());
+                self.pairs.push((key, value));
+            }
+        }
+        Ok(())
+    }
+
+    fn extend(&mut self, mut items: Items<'_, V>) -> Result<()> {
+        while let (Some(key), Some(value)) = (items.next(), items.next()) {
+            self.insert(key, value)?;
+        }
+        Ok(())
+    }
+}
+
+/// Members told apart as Python tells them.
+#[derive(Default)]
+pub struct Members {
+    items: Vec<V>,
+    seen: HashSet<String>,
+}
+
+impl Members {
+    fn extend(&mut self, items: Items<'_, V>) -> Result<()> {
+        for item in items {
+            if self.seen.insert(key_of(&item)?) {
+                self.items.push(item);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A text that is equal for what Python takes for equal keys, or Python's TypeError.
+fn key_of(value: &V) -> Result<String> {
+    // What is being changed at this moment is a list, a dict or a set.
+    let Ok(kind) = value.0.try_borrow() else {
+        return Err(Error::custom("unhashable"));
+    };
+    let of_all = |items: &[V]| items.iter().map(key_of).collect::<Result<Vec<_>>>();
+    Ok(match &*kind {
+        Kind::Atom(text) if text.starts_with("bytearray:") => {
+            return Err(Error::custom("unhashable"));
+        }
+        Kind::Atom(text) => match text.as_str() {
+            "True" => "1".to_owned(),
+            "False" => "0".to_owned(),
+            text => match text.strip_prefix("float:") {
+                Some(bits) => {
+                    let float = f64::from_bits(u64::from_str_radix(bits, 16).unwrap_or(0));
+                    if float.is_nan() {
+                        format!("nan at {:p}", Rc::as_ptr(value))
+                    } else if float.fract() == 0.0 {
+                        // Display writes a whole float as its exact integer.
+                        format!("{float:.0}").replace("-0", "0")
+                    } else {
+                        text.to_owned()
+                    }
+                }
+                None => text.to_owned(),
+            },
+        },
+        Kind::Tuple(items) => format!("({})", of_all(items)?.join(",")),
+        Kind::FrozenSet(members) => {
+            let mut texts = of_all(&members.items)?;
+            texts.sort();
+            format!("frozenset({})", texts.join(","))
+        }
+        Kind::Object(..) => format!("object at {:p}", Rc::as_ptr(value)),
+        _ => return Err(Error::custom("unhashable")),
+    })
 }
 
 impl Drop for Node {
@@ -42,14 +128,14 @@ impl Kind {
     fn children(&mut self) -> Vec<V> {
         match self {
             Kind::Atom(_) => Vec::new(),
-            Kind::Tuple(items)
-            | Kind::List(items)
-            | Kind::Set(items)
-            | Kind::FrozenSet(items)
-            | Kind::Object(_, items) => std::mem::take(items),
-            Kind::Dict(pairs) => {
-                std::mem::take(pairs).into_iter().flat_map(|(key, value)| [key, value]).collect()
+            Kind::Tuple(items) | Kind::List(items) | Kind::Object(_, items) => {
+                std::mem::take(items)
             }
+            Kind::Set(members) | Kind::FrozenSet(members) => std::mem::take(&mut members.items),
+            Kind::Dict(pairs) => std::mem::take(&mut pairs.pairs)
+                .into_iter()
+                .flat_map(|(key, value)| [key, value])
+                .collect(),
         }
     }
 }
@@ -61,6 +147,9 @@ pub struct Tree {
     pub memoized: Vec<u64>,
     pub popped: u64,
     pub protocol: Option<u8>,
+    /// Something happened that lies beyond this simple builder: an object was asked for, or a
+    /// container's opcode met something else.
+    pub beyond: bool,
 }
 
 impl Tree {
@@ -71,22 +160,14 @@ impl Tree {
     fn atom(&mut self, text: impl Into<String>) -> Result<V> {
         self.node(Kind::Atom(text.into()))
     }
+    fn wrong<T>(&mut self) -> Result<T> {
+        self.beyond = true;
+        Err(Error::unplaced(ErrorKind::WrongType("wrong target".into())))
+    }
     fn object(&mut self, how: impl Into<String>, parts: Vec<V>) -> Result<V> {
+        self.beyond = true;
         self.node(Kind::Object(how.into(), parts))
     }
-}
-
-fn pairs(items: Items<'_, V>) -> Vec<(V, V)> {
-    let mut pairs = Vec::new();
-    let mut items = items;
-    while let (Some(key), Some(value)) = (items.next(), items.next()) {
-        pairs.push((key, value));
-    }
-    pairs
-}
-
-fn wrong<T>() -> Result<T> {
-    Err(Error::unplaced(ErrorKind::WrongType("wrong target".into())))
 }
 
 impl Machine for Tree {
@@ -141,57 +222,60 @@ impl Machine for Tree {
     fn append(&mut self, list: &mut V, item: V) -> Result<()> {
         match &mut *list.0.borrow_mut() {
             Kind::List(items) => items.push(item),
-            _ => return wrong(),
+            _ => return self.wrong(),
         }
         Ok(())
     }
     fn appends(&mut self, list: &mut V, items: Items<'_, V>) -> Result<()> {
         match &mut *list.0.borrow_mut() {
             Kind::List(list) => list.extend(items),
-            _ => return wrong(),
+            _ => return self.wrong(),
         }
         Ok(())
     }
     fn empty_dict(&mut self) -> Result<V> {
-        self.node(Kind::Dict(Vec::new()))
+        self.node(Kind::Dict(Pairs::default()))
     }
     fn dict(&mut self, items: Items<'_, V>) -> Result<V> {
-        self.node(Kind::Dict(pairs(items)))
+        let mut pairs = Pairs::default();
+        pairs.extend(items)?;
+        self.node(Kind::Dict(pairs))
     }
     fn set_item(&mut self, dict: &mut V, key: V, value: V) -> Result<()> {
         match &mut *dict.0.borrow_mut() {
-            Kind::Dict(pairs) => pairs.push((key, value)),
-            _ => return wrong(),
+            Kind::Dict(pairs) => pairs.insert(key, value),
+            _ => self.wrong(),
         }
-        Ok(())
     }
     fn set_items(&mut self, dict: &mut V, items: Items<'_, V>) -> Result<()> {
         match &mut *dict.0.borrow_mut() {
-            Kind::Dict(dict) => dict.extend(pairs(items)),
-            _ => return wrong(),
+            Kind::Dict(pairs) => pairs.extend(items),
+            _ => self.wrong(),
         }
-        Ok(())
     }
     fn empty_set(&mut self) -> Result<V> {
-        self.node(Kind::Set(Vec::new()))
+        self.node(Kind::Set(Members::default()))
     }
     fn add_items(&mut self, set: &mut V, items: Items<'_, V>) -> Result<()> {
         match &mut *set.0.borrow_mut() {
-            Kind::Set(set) => set.extend(items),
-            _ => return wrong(),
+            Kind::Set(members) => members.extend(items),
+            _ => self.wrong(),
         }
-        Ok(())
     }
     fn frozenset(&mut self, items: Items<'_, V>) -> Result<V> {
-        self.node(Kind::FrozenSet(items.collect()))
+        let mut members = Members::default();
+        members.extend(items)?;
+        self.node(Kind::FrozenSet(members))
     }
     fn global(&mut self, module: &str, name: &str) -> Result<V> {
+        self.beyond = true;
         self.atom(format!("global {module} {name}"))
     }
     fn stack_global(&mut self, module: V, name: V) -> Result<V> {
         self.object("stack_global", vec![module, name])
     }
     fn extension(&mut self, code: u32) -> Result<V> {
+        self.beyond = true;
         self.atom(format!("ext {code}"))
     }
     fn reduce(&mut self, callable: V, args: V) -> Result<V> {
@@ -203,7 +287,7 @@ impl Machine for Tree {
                 how.push_str("+build");
                 parts.push(state);
             }
-            _ => return wrong(),
+            _ => return self.wrong(),
         }
         Ok(())
     }
@@ -220,6 +304,7 @@ impl Machine for Tree {
         self.object("obj", std::iter::once(class).chain(args).collect())
     }
     fn persistent_id(&mut self, id: &str) -> Result<V> {
+        self.beyond = true;
         self.atom(format!("persid {id}"))
     }
     fn binary_persistent_id(&mut self, id: V) -> Result<V> {
@@ -229,6 +314,7 @@ impl Machine for Tree {
         Err(Error::unplaced(ErrorKind::NoBuffer))
     }
     fn readonly_buffer(&mut self, buffer: V) -> Result<V> {
+        self.beyond = true;
         Ok(buffer)
     }
     fn pop(&mut self, _: V) -> Result<()> {
@@ -274,11 +360,17 @@ pub fn tell(value: &V) -> String {
             Kind::Object(how, items) => (how, items.clone()),
             Kind::Dict(pairs) => (
                 "dict",
-                pairs.iter().flat_map(|(key, value)| [key.clone(), value.clone()]).collect(),
+                pairs.pairs.iter().flat_map(|(key, value)| [key.clone(), value.clone()]).collect(),
             ),
-            Kind::Set(items) | Kind::FrozenSet(items) => {
+            Kind::FrozenSet(members) if members.items.is_empty() => {
+                // One object in Python, as the empty tuple is.
+                seen.remove(&Rc::as_ptr(value));
+                out.push_str("frozenset()");
+                return;
+            }
+            Kind::Set(members) | Kind::FrozenSet(members) => {
                 // Members have no order: tell each on its own, sorted, and unshared.
-                let mut texts: Vec<String> = items.iter().map(tell).collect();
+                let mut texts: Vec<String> = members.items.iter().map(tell).collect();
                 texts.sort();
                 let name = if matches!(&*kind, Kind::Set(_)) { "set" } else { "frozenset" };
                 let _ = write!(out, "{name}#{number}({})", texts.join(","));
