@@ -1,0 +1,271 @@
+//! Python's `repr` of a value, for people.
+//!
+//! Built-in objects print as a Python prompt prints them, a list or dict inside itself as
+//! `[...]` or `{...}`. Instances print as the call that makes them, `datetime.date(b'…')`, with
+//! what is done to them afterwards as further calls: `m.Point().__setstate__({'x': 1})`. Ints
+//! past 4300 digits, which Python refuses to print, print in hexadecimal. Objects met several
+//! times are printed several times, so every print has a cap in bytes and ends in `…` there.
+
+use picklet_codec::pyrepr;
+
+use crate::graph::{Call, Effect, Id, Node};
+use crate::value::ValueRef;
+
+/// The cap that `Display` uses: 16 MiB.
+pub const DISPLAY_BYTES: usize = 16 << 20;
+
+/// The `repr` of `value`, cut after about `max_bytes` bytes.
+pub fn repr(value: ValueRef<'_>, max_bytes: usize) -> String {
+    let mut printer = Printer {
+        value,
+        out: String::new(),
+        open: vec![false; value.graph.len()],
+        tasks: vec![Task::Show(value.id)],
+    };
+    while let Some(task) = printer.tasks.pop() {
+        if printer.out.len() > max_bytes {
+            let mut end = max_bytes;
+            while !printer.out.is_char_boundary(end) {
+                end -= 1;
+            }
+            printer.out.truncate(end);
+            printer.out.push('…');
+            break;
+        }
+        printer.run(task);
+    }
+    printer.out
+}
+
+enum Task<'g> {
+    Show(Id),
+    Text(&'static str),
+    /// The rest of a comma-separated row, from this place on.
+    Row(&'g [Id], usize),
+    PairRow(&'g [(Id, Id)], usize),
+    /// Keys and values in turn.
+    FlatPairs(&'g [Id], usize),
+    Effects(&'g [Effect], usize),
+    Close(Id),
+}
+
+struct Printer<'g> {
+    value: ValueRef<'g>,
+    out: String,
+    /// Which containers are being printed further out.
+    open: Vec<bool>,
+    tasks: Vec<Task<'g>>,
+}
+
+impl<'g> Printer<'g> {
+    fn set_open(&mut self, id: Id, open: bool) {
+        if let Some(flag) = self.open.get_mut(id.0 as usize) {
+            *flag = open;
+        }
+    }
+
+    fn run(&mut self, task: Task<'g>) {
+        match task {
+            Task::Show(id) => self.show(id),
+            Task::Text(text) => self.out.push_str(text),
+            Task::Close(id) => self.set_open(id, false),
+            Task::Row(ids, next) => {
+                if let Some(id) = ids.get(next) {
+                    if next > 0 {
+                        self.out.push_str(", ");
+                    }
+                    self.tasks.push(Task::Row(ids, next + 1));
+                    self.tasks.push(Task::Show(*id));
+                }
+            }
+            Task::PairRow(pairs, next) => {
+                if let Some((key, value)) = pairs.get(next) {
+                    if next > 0 {
+                        self.out.push_str(", ");
+                    }
+                    self.tasks.push(Task::PairRow(pairs, next + 1));
+                    self.pair(*key, *value);
+                }
+            }
+            Task::FlatPairs(ids, next) => {
+                if let Some([key, value]) = ids.get(next..next + 2) {
+                    if next > 0 {
+                        self.out.push_str(", ");
+                    }
+                    self.tasks.push(Task::FlatPairs(ids, next + 2));
+                    self.pair(*key, *value);
+                }
+            }
+            Task::Effects(effects, next) => self.effect(effects, next),
+        }
+    }
+
+    fn pair(&mut self, key: Id, value: Id) {
+        self.tasks.push(Task::Show(value));
+        self.tasks.push(Task::Text(": "));
+        self.tasks.push(Task::Show(key));
+    }
+
+    /// Prints what stands between `start` and `end`; a container inside itself as `again`.
+    fn container(
+        &mut self,
+        id: Id,
+        start: &'static str,
+        inner: Task<'g>,
+        end: &'static str,
+        again: &'static str,
+    ) {
+        if self.open.get(id.0 as usize).copied().unwrap_or(false) {
+            self.out.push_str(again);
+            return;
+        }
+        self.set_open(id, true);
+        self.out.push_str(start);
+        self.tasks.push(Task::Close(id));
+        self.tasks.push(Task::Text(end));
+        self.tasks.push(inner);
+    }
+
+    fn show(&mut self, id: Id) {
+        let graph = self.value.graph;
+        match graph.node(id) {
+            Node::None => self.out.push_str("None"),
+            Node::Bool(value) => self.out.push_str(if *value { "True" } else { "False" }),
+            Node::Int(value) => self.out.push_str(&value.to_string()),
+            Node::BigInt(bytes) => push_big_int(&mut self.out, bytes),
+            Node::Float(value) => pyrepr::push_float(&mut self.out, *value),
+            Node::Str(text) => pyrepr::push_str(&mut self.out, text.as_pickle_str()),
+            Node::Bytes(bytes) | Node::Py2Str(bytes) => pyrepr::push_bytes(&mut self.out, bytes),
+            Node::ByteArray(bytes) => pyrepr::push_bytearray(&mut self.out, bytes),
+            Node::Tuple(ids) => {
+                let end = if ids.len() == 1 { ",)" } else { ")" };
+                self.container(id, "(", Task::Row(ids, 0), end, "(...)");
+            }
+            Node::List(ids) => self.container(id, "[", Task::Row(ids, 0), "]", "[...]"),
+            Node::Dict(pairs) => self.container(id, "{", Task::PairRow(pairs, 0), "}", "{...}"),
+            Node::Set(ids) if ids.is_empty() => self.out.push_str("set()"),
+            Node::Set(ids) => self.container(id, "{", Task::Row(ids, 0), "}", "set(...)"),
+            Node::FrozenSet(ids) if ids.is_empty() => self.out.push_str("frozenset()"),
+            Node::FrozenSet(ids) => {
+                self.container(id, "frozenset({", Task::Row(ids, 0), "})", "frozenset(...)");
+            }
+            _ => self.object(id),
+        }
+    }
+
+    fn object(&mut self, id: Id) {
+        let graph = self.value.graph;
+        match graph.node(id) {
+            Node::Global(global) => {
+                self.out.push_str(&global.0);
+                self.out.push('.');
+                self.out.push_str(&global.1);
+            }
+            Node::StackGlobal(module, name) => {
+                for (place, part) in [module, name].into_iter().enumerate() {
+                    if place > 0 {
+                        self.out.push('.');
+                    }
+                    if let Node::Str(text) = graph.node(*part) {
+                        self.out.push_str(&text.as_pickle_str().to_str_lossy());
+                    }
+                }
+            }
+            Node::Extension(code) => self.out.push_str(&format!("extension({code})")),
+            Node::PersistentId(text) => {
+                self.out.push_str("persistent_id(");
+                pyrepr::push_str(&mut self.out, (&**text).into());
+                self.out.push(')');
+            }
+            Node::BinaryPersistentId(pid) => {
+                self.out.push_str("persistent_id(");
+                self.tasks.push(Task::Text(")"));
+                self.tasks.push(Task::Show(*pid));
+            }
+            Node::Buffer(index) => self.out.push_str(&format!("buffer({index})")),
+            Node::ReadonlyBuffer(buffer) => {
+                self.tasks.push(Task::Text(".toreadonly()"));
+                self.tasks.push(Task::Show(*buffer));
+            }
+            Node::Instance(instance) => {
+                if self.open.get(id.0 as usize).copied().unwrap_or(false) {
+                    self.out.push_str("<...>");
+                    return;
+                }
+                self.set_open(id, true);
+                self.tasks.push(Task::Close(id));
+                self.tasks.push(Task::Effects(&instance.effects, 0));
+                self.call(&instance.call);
+            }
+            _ => {}
+        }
+    }
+
+    fn call(&mut self, call: &'g Call) {
+        let graph = self.value.graph;
+        self.tasks.push(Task::Text(")"));
+        let (class, args) = match call {
+            Call::Reduce { callable: class, args } | Call::NewObj { class, args } => {
+                (*class, *args)
+            }
+            Call::NewObjEx { class, args, kwargs } => {
+                self.tasks.push(Task::Show(*kwargs));
+                self.tasks.push(Task::Text(", **"));
+                (*class, *args)
+            }
+            Call::Inst { module, name, args } => {
+                self.out.push_str(&format!("{module}.{name}("));
+                self.tasks.push(Task::Row(args, 0));
+                return;
+            }
+            Call::Obj { class, args } => {
+                self.tasks.push(Task::Row(args, 0));
+                self.tasks.push(Task::Text("("));
+                self.tasks.push(Task::Show(*class));
+                return;
+            }
+        };
+        match graph.node(args) {
+            Node::Tuple(ids) => self.tasks.push(Task::Row(ids, 0)),
+            _ => {
+                self.tasks.push(Task::Show(args));
+                self.tasks.push(Task::Text("*"));
+            }
+        }
+        self.tasks.push(Task::Text("("));
+        self.tasks.push(Task::Show(class));
+    }
+
+    fn effect(&mut self, effects: &'g [Effect], next: usize) {
+        let Some(effect) = effects.get(next) else { return };
+        self.tasks.push(Task::Effects(effects, next + 1));
+        let (start, inner, end) = match effect {
+            Effect::Append(id) => (".append(", Task::Show(*id), ")"),
+            Effect::Appends(ids) => (".extend([", Task::Row(ids, 0), "])"),
+            Effect::AddItems(ids) => (".update({", Task::Row(ids, 0), "})"),
+            Effect::SetItems(ids) => (".update({", Task::FlatPairs(ids, 0), "})"),
+            Effect::Build(state) => (".__setstate__(", Task::Show(*state), ")"),
+            Effect::SetItem(key, value) => {
+                self.tasks.push(Task::Text("})"));
+                self.pair(*key, *value);
+                self.out.push_str(".update({");
+                return;
+            }
+            // The object itself is the first argument.
+            Effect::Call { callable, .. } => (".__setstate__(", Task::Show(*callable), ")"),
+        };
+        self.out.push_str(start);
+        self.tasks.push(Task::Text(end));
+        self.tasks.push(inner);
+    }
+}
+
+fn push_big_int(out: &mut String, bytes: &[u8]) {
+    let value = num_bigint::BigInt::from_signed_bytes_le(bytes);
+    // 4300 digits take 14,285 bits.
+    let decimal = (value.bits() <= 14_290).then(|| value.to_string());
+    match decimal.filter(|text| text.trim_start_matches('-').len() <= pyrepr::MAX_INT_DIGITS) {
+        Some(text) => out.push_str(&text),
+        None => out.push_str(&format!("{value:#x}")),
+    }
+}

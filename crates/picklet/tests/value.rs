@@ -1,0 +1,193 @@
+//! The value graph held to CPython: what C's pickler writes comes back as the same bytes, and
+//! built-in objects print as `repr` prints them.
+
+use std::process::{Command, Stdio};
+
+use picklet::{ErrorKind, Kind, Value, json, repr};
+
+struct Blobs<'a>(&'a [u8]);
+
+impl<'a> Iterator for Blobs<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (length, rest) = self.0.split_first_chunk::<4>()?;
+        let (blob, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);
+        self.0 = rest;
+        Some(blob)
+    }
+}
+
+fn oracle(count: u32) -> Option<Vec<u8>> {
+    let python = std::env::var("PICKLET_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/value_oracle.py");
+    let output = Command::new(&python)
+        .args(["-X", "utf8", script, "pickles", &count.to_string()])
+        .stderr(Stdio::inherit())
+        .output();
+    match output {
+        Ok(output) => {
+            assert!(output.status.success(), "{python} {script} failed");
+            Some(output.stdout)
+        }
+        Err(error) => {
+            eprintln!("SKIPPED: values are not compared with Python, {python}: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn what_the_c_pickler_writes_comes_back_as_the_same_bytes() {
+    let count = std::env::var("PICKLET_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(400);
+    let Some(cases) = oracle(count) else { return };
+    let mut blobs = Blobs(&cases);
+    let (mut seen, mut failed) = (0, 0);
+    while let (Some(name), Some(pickle), Some(text)) = (blobs.next(), blobs.next(), blobs.next()) {
+        let name = String::from_utf8_lossy(name);
+        seen += 1;
+        let value = Value::from_slice(pickle).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let written = value.to_vec().unwrap_or_else(|error| panic!("{name}: {error}"));
+        if written != pickle {
+            failed += 1;
+            let at = written.iter().zip(pickle).take_while(|(ours, theirs)| ours == theirs).count();
+            let cut = |bytes: &[u8]| {
+                let end = bytes.len().min(at + 60);
+                bytes[at.saturating_sub(60).min(end)..end].escape_ascii().to_string()
+            };
+            if failed < 12 {
+                eprintln!(
+                    "{name} at byte {at}\n  ours   {}\n  python {}",
+                    cut(&written),
+                    cut(pickle)
+                );
+            }
+        }
+        if !text.is_empty() {
+            let ours = repr::repr(value.root(), usize::MAX);
+            assert!(ours.as_bytes() == text, "{name}: {:.200}", ours);
+        }
+    }
+    assert!(seen > 1500, "the oracle gave {seen} cases");
+    assert_eq!(failed, 0, "of {seen} pickles");
+}
+
+#[test]
+fn nesting_a_million_deep_reads_writes_compares_prints_and_drops() {
+    for (open, close) in [(&b"]"[..], &b"a"[..]), (b"(", b"t"), (b"}K\x01", b"s")] {
+        let mut pickle = vec![0x80, 4];
+        pickle.extend(open.repeat(1_000_000));
+        pickle.extend_from_slice(b"]");
+        pickle.extend(close.repeat(1_000_000));
+        pickle.push(b'.');
+        let value = Value::from_slice(&pickle).unwrap();
+        let written = value.to_vec().unwrap();
+        let again = Value::from_slice(&written).unwrap();
+        assert!(value == again);
+        assert!(value.to_string().len() > 2_000_000);
+        assert!(json::to_json(value.root(), usize::MAX).unwrap().len() > 2_000_000);
+        drop(value.clone());
+    }
+}
+
+#[test]
+fn a_memo_bomb_stays_linear_and_its_printing_is_cut() {
+    // Each list holds the one before twice.
+    let mut pickle = b"\x80\x04]\x94".to_vec();
+    for level in 0..60u8 {
+        pickle.extend_from_slice(&[b']', 0x94, b'(', b'h', level, b'h', level, b'e']);
+    }
+    pickle.push(b'.');
+    let value = Value::from_slice(&pickle).unwrap();
+    assert!(value.to_vec().unwrap().len() < 2 * pickle.len());
+    assert!(repr::repr(value.root(), 1000).len() < 1100);
+    assert!(json::to_json(value.root(), 1000).is_err());
+}
+
+#[test]
+fn shared_and_recursive_objects_stay_one_object() {
+    let value = Value::from_slice(b"\x80\x04]\x94K\x01ah\x00\x86.").unwrap();
+    let (first, second) = (value.item(0).unwrap(), value.item(1).unwrap());
+    assert!(first.is(second));
+    assert_eq!(value.to_string(), "([1], [1])");
+    let value = Value::from_slice(b"]\x94h\x00a.").unwrap();
+    assert_eq!(value.to_string(), "[[...]]");
+    assert!(value.root().is(value.item(0).unwrap()));
+    assert!(json::to_json(value.root(), 1000).is_err());
+    // Shared through DUP, without a memo.
+    let value = Value::from_slice(b"]2a.").unwrap();
+    assert!(Value::from_slice(&value.to_vec().unwrap()).unwrap().root().item(0).is_some());
+}
+
+#[test]
+fn instances_print_as_calls_and_never_run() {
+    let value = Value::from_slice(b"cos\nsystem\n(Vrm -rf /\ntR.").unwrap();
+    assert_eq!(value.to_string(), "os.system('rm -rf /')");
+    let Kind::Instance(instance) = value.kind() else { panic!("{value}") };
+    assert_eq!(instance.callable_name().as_deref(), Some("os.system"));
+    let value = Value::from_slice(b"(imain\nPoint\n(dVx\nI1\nsb.").unwrap();
+    assert_eq!(value.to_string(), "main.Point().__setstate__({'x': 1})");
+    assert_eq!(
+        json::to_json(value.root(), 1000).unwrap(),
+        r#"{"$call": "main.Point", "args": [], "then": [{"state": {"x": 1}}]}"#,
+    );
+}
+
+#[test]
+fn json_spells_what_it_has_no_word_for_as_documented() {
+    for (pickle, json) in [
+        (
+            &b"\x80\x03(K\x01C\x04abcdNG\x7f\xf8\0\0\0\0\0\0t."[..],
+            r#"[1, {"$bytes": "YWJjZA=="}, null, null]"#,
+        ),
+        (b"}(K\x01K\x02\x88NVa\nG?\xf8\0\0\0\0\0\0u.", r#"{"1": 2, "true": null, "a": 1.5}"#),
+        (b"})K\x01s.", r#"{"$pairs": [[[], 1]]}"#),
+        (b"X\x05\0\0\0\xed\xa0\xbd\"\n.", r#""\ud83d\"\n""#),
+        (b"cos\nsystem\n.", r#"{"$global": "os.system"}"#),
+        (b"\x8a\x09\0\0\0\0\0\0\0\0\x01.", "18446744073709551616"),
+    ] {
+        let value = Value::from_slice(pickle).unwrap();
+        assert_eq!(json::to_json(value.root(), 1000).unwrap(), json);
+    }
+}
+
+#[test]
+fn names_of_globals_follow_the_protocol_written() {
+    let value = Value::from_slice(b"c__builtin__\nxrange\n(K\x03tR.").unwrap();
+    assert!(value.to_vec_at(4).unwrap().windows(15).any(|part| part == b"cbuiltins\nrange"));
+    assert_eq!(value.to_vec_at(1).unwrap(), b"c__builtin__\nxrange\n(K\x03tR.");
+    let value = Value::from_slice(b"\x80\x04C\x01x.").unwrap();
+    assert!(value.to_vec_at(2).unwrap_err().to_string().contains("protocol 3"));
+}
+
+#[test]
+fn impossible_mutations_are_errors_with_their_offset() {
+    for (pickle, offset) in [
+        (&b"K\x01K\x01a."[..], 4),
+        (b")K\x01K\x01s.", 5),
+        (b"NNb.", 2),
+        (b"}]K\x01s.", 4),
+        (b"K\x01K\x02\x93.", 4),
+        (b"NNR.", 2),
+    ] {
+        let error = Value::from_slice(pickle).unwrap_err();
+        assert_eq!(error.offset(), Some(offset), "{error}");
+        assert!(matches!(error.kind(), ErrorKind::WrongType(_)), "{error}");
+    }
+}
+
+#[test]
+fn values_built_here_are_values_read() {
+    let built = Value::dict([
+        ("a".into(), Value::list([1_i64.into(), 2.5.into(), Value::none(), true.into()]).unwrap()),
+        ("b".into(), Value::tuple([Value::bytes(b"x"), "y".into()]).unwrap()),
+    ])
+    .unwrap();
+    assert_eq!(built.to_string(), "{'a': [1, 2.5, None, True], 'b': (b'x', 'y')}");
+    assert_eq!(Value::from_slice(&built.to_vec().unwrap()).unwrap(), built);
+    assert_ne!(built, Value::none());
+    assert_eq!(
+        built.get("a").and_then(|list| list.item(1)).and_then(|item| item.as_f64()),
+        Some(2.5)
+    );
+}
