@@ -168,28 +168,40 @@ class _Live:
             "give a path, a file, a container or an iterable"
         )
 
-    def pieces(self, target: Target) -> Iterator[list[Any]]:
-        """Cut: give the items of one segment after another, of nothing one empty segment."""
+    def pieces(self, target: Target) -> Iterator[tuple[list[Any], bytes]]:
+        """Cut: give the items of one segment after another, and its pickle.
+
+        Of nothing it gives one empty segment.
+        """
         cut = self._by_size(target.size) if target.size is not None else self._by_length(target)
-        yield next(cut, [])
+        yield next(cut, None) or self._encoded([])
         yield from cut
 
-    def _by_length(self, target: Target) -> Iterator[list[Any]]:
-        if target.count is not None:
-            lengths: Iterable[int] = itertools.repeat(target.count)
-        elif self.total is None:
-            raise TypeError("parts= needs a source whose length is known; give count= or size=")
-        else:
-            assert target.parts is not None
-            length, longer = divmod(self.total, target.parts)
-            lengths = (length + (i < longer) for i in range(target.parts))
-        for length in lengths:
+    def _encoded(self, piece: list[Any]) -> tuple[list[Any], bytes]:
+        return piece, _picklet.dumps(self.make(piece))
+
+    def _by_length(self, target: Target) -> Iterator[tuple[list[Any], bytes]]:
+        for length in self._lengths(target):
             if not (piece := list(itertools.islice(self.items, length))):
                 return
-            yield piece
+            yield self._encoded(piece)
 
-    def _by_size(self, size: int) -> Iterator[list[Any]]:
-        """Measure blocks of items by encoding them, and cut where they reach ``size``."""
+    def _lengths(self, target: Target) -> Iterator[int]:
+        """Give the numbers of items of the segments, without end if that is not known."""
+        if target.count is not None:
+            yield from itertools.repeat(target.count)
+        assert target.parts is not None
+        assert self.total is not None
+        shorter, longer = divmod(self.total, target.parts)
+        yield from itertools.repeat(shorter + 1, longer)
+        yield from itertools.repeat(shorter, target.parts - longer)
+
+    def _by_size(self, size: int) -> Iterator[tuple[list[Any], bytes]]:
+        """Measure blocks of items by encoding them, and cut where they reach ``size``.
+
+        Blocks know nothing of what they share with the block before, so their
+        sum is too much; the segment itself has the last word.
+        """
         piece: list[Any] = []
         measured, step = 0, 1
         while block := list(itertools.islice(self.items, step)):
@@ -199,10 +211,13 @@ class _Live:
             fitting = size * len(block) // (encoded * MEASURES_PER_SEGMENT)
             step = max(1, min(2 * step, fitting))
             if measured >= size:
-                yield piece
-                piece, measured = [], 0
+                whole = self._encoded(piece)
+                measured = len(whole[1])
+                if measured >= size:
+                    yield whole
+                    piece, measured = [], 0
         if piece:
-            yield piece
+            yield self._encoded(piece)
 
 
 def _dict_like(source: Mapping[Any, Any]) -> Callable[[list[Any]], Any]:
@@ -231,8 +246,7 @@ def _split_live(
         raise TypeError("parts= needs a source whose length is known; give count= or size=")
     name_of = _naming(name, names, target, live.total)
     with _picklet.Writer(folder, live.kind, existing) as writer:
-        for index, piece in enumerate(live.pieces(target)):
-            data = _picklet.dumps(live.make(piece))
+        for index, (piece, data) in enumerate(live.pieces(target)):
             writer.put(name_of(index, piece), data, len(piece))
 
 
