@@ -241,5 +241,5 @@ def test_append_adds_a_segment_of_the_same_kind(hundred):
     assert picklet.open("숫자").items[102] == 102
     with pytest.raises(TypeError, match="kind list, not dict"):
         hundred.append({})
-    with pytest.raises(ValueError, match="slash|dot"):
+    with pytest.raises(ValueError, match=r"slash|dot"):
         hundred.append([1], name="../x")

@@ -15,7 +15,7 @@ import itertools
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from typing import Any, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 from picklet import _picklet
 from picklet.policy import Policy
@@ -27,10 +27,6 @@ Names = Iterable[str] | Callable[[Any], str]
 
 DEFAULT_SIZE = 64_000_000
 """Bytes a segment when the caller names no target."""
-
-MEASURES_PER_SEGMENT = 32
-"""Live items are measured in blocks of this part of a segment, so a segment
-is at most one item or one such block larger than asked for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,23 +164,21 @@ class _Live:
             "give a path, a file, a container or an iterable"
         )
 
-    def pieces(self, target: Target) -> Iterator[tuple[list[Any], bytes]]:
-        """Cut: give the items of one segment after another, and its pickle.
-
-        Of nothing it gives one empty segment.
-        """
+    def pieces(self, target: Target) -> Iterator[_Piece]:
+        """Cut: give the pickle of one segment after another; of nothing an empty one."""
         cut = self._by_size(target.size) if target.size is not None else self._by_length(target)
-        yield next(cut, None) or self._encoded([])
+        yield next(cut, None) or self._piece([])
         yield from cut
 
-    def _encoded(self, piece: list[Any]) -> tuple[list[Any], bytes]:
-        return piece, _picklet.dumps(self.make(piece))
+    def _piece(self, items: list[Any]) -> _Piece:
+        first = items[0] if items else None
+        return _Piece(_picklet.dumps(self.make(items)), len(items), first)
 
-    def _by_length(self, target: Target) -> Iterator[tuple[list[Any], bytes]]:
+    def _by_length(self, target: Target) -> Iterator[_Piece]:
         for length in self._lengths(target):
-            if not (piece := list(itertools.islice(self.items, length))):
+            if not (items := list(itertools.islice(self.items, length))):
                 return
-            yield self._encoded(piece)
+            yield self._piece(items)
 
     def _lengths(self, target: Target) -> Iterator[int]:
         """Give the numbers of items of the segments, without end if that is not known."""
@@ -196,28 +190,40 @@ class _Live:
         yield from itertools.repeat(shorter + 1, longer)
         yield from itertools.repeat(shorter, target.parts - longer)
 
-    def _by_size(self, size: int) -> Iterator[tuple[list[Any], bytes]]:
-        """Measure blocks of items by encoding them, and cut where they reach ``size``.
+    def _by_size(self, size: int) -> Iterator[_Piece]:
+        """Encode item by item, and end a segment with the item that reaches ``size``.
 
-        Blocks know nothing of what they share with the block before, so their
-        sum is too much; the segment itself has the last word.
+        Where the segments are of a type that the encoder does not know, it
+        measures only, with the items in a plain list or dict.
         """
-        piece: list[Any] = []
-        measured, step = 0, 1
-        while block := list(itertools.islice(self.items, step)):
-            encoded = len(_picklet.dumps(self.make(block)))
-            piece += block
-            measured += encoded
-            fitting = size * len(block) // (encoded * MEASURES_PER_SEGMENT)
-            step = max(1, min(2 * step, fitting))
-            if measured >= size:
-                whole = self._encoded(piece)
-                measured = len(whole[1])
-                if measured >= size:
-                    yield whole
-                    piece, measured = [], 0
-        if piece:
-            yield self._encoded(piece)
+        kind = _ENCODED.get(self.make)
+        while True:
+            encoder = _picklet.SegmentEncoder(kind or ("dict" if self.kind == "dict" else "list"))
+            held: list[Any] = []
+            for item in self.items:
+                if self.kind == "dict":
+                    encoder.append_pair(*item)
+                else:
+                    encoder.append(item)
+                if kind is None:
+                    held.append(item)
+                if encoder.bytes_so_far >= size:
+                    break
+            if not encoder.items:
+                return
+            yield self._piece(held) if kind is None else _Piece(encoder.finish(), encoder.items)
+
+
+class _Piece(NamedTuple):
+    """A segment's pickle, its number of items, and the first of them if it is at hand."""
+
+    data: bytes
+    items: int
+    first: Any = None
+
+
+_ENCODED: dict[Any, str] = {list: "list", tuple: "tuple", dict: "dict", set: "set"}
+"""What the encoder makes of items that come one at a time."""
 
 
 def _dict_like(source: Mapping[Any, Any]) -> Callable[[list[Any]], Any]:
@@ -246,20 +252,20 @@ def _split_live(
         raise TypeError("parts= needs a source whose length is known; give count= or size=")
     name_of = _naming(name, names, target, live.total)
     with _picklet.Writer(folder, live.kind, existing) as writer:
-        for index, (piece, data) in enumerate(live.pieces(target)):
-            writer.put(name_of(index, piece), data, len(piece))
+        for index, piece in enumerate(live.pieces(target)):
+            writer.put(name_of(index, piece), piece.data, piece.items)
 
 
 def _naming(
     name: str, names: Names | None, target: Target, total: int | None
-) -> Callable[[int, list[Any]], str]:
+) -> Callable[[int, _Piece], str]:
     """Give the function from a segment's number and items to its name."""
     if names is None:
         return lambda index, piece: _picklet.segment_file(name, index)
     if callable(names):
         call = names
         if target.count == 1:
-            return lambda index, piece: call(piece[0] if piece else index)
+            return lambda index, piece: call(piece.first if piece.items else index)
         return lambda index, piece: call(index)
     listed = _list_of_names(names)
     _picklet.check_names(listed)
@@ -269,7 +275,7 @@ def _naming(
         if len(listed) != (segments := max(1, min(parts, total))):
             raise ValueError(f"there are {len(listed)} names and {segments} segments")
 
-    def one_of(index: int, piece: list[Any]) -> str:
+    def one_of(index: int, piece: _Piece) -> str:
         if index >= len(listed):
             raise ValueError(f"there are more segments than the {len(listed)} names")
         return listed[index]
