@@ -1,0 +1,44 @@
+//! The commands, one file each. Each holds its arguments, its help and what it prints.
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::failure::Verdict;
+use crate::host::Session;
+
+mod completions;
+mod dis;
+mod info;
+mod ls;
+mod map;
+mod optimize;
+mod repair;
+mod verify;
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Map(map::Map),
+    Ls(ls::Ls),
+    Info(info::Info),
+    Dis(dis::Dis),
+    Optimize(optimize::Optimize),
+    Verify(verify::Verify),
+    Repair(repair::Repair),
+    Completions(completions::Completions),
+}
+
+impl Command {
+    pub(crate) fn run(&self, session: &mut Session<'_>) -> Result<Verdict> {
+        match self {
+            Command::Map(command) => command.run(session),
+            Command::Ls(command) => command.run(session),
+            Command::Info(command) => command.run(session),
+            Command::Dis(command) => command.run(session),
+            Command::Optimize(command) => command.run(session),
+            Command::Verify(command) => command.run(session),
+            Command::Repair(command) => command.run(session),
+            Command::Completions(command) => command.run(session),
+        }
+    }
+}
