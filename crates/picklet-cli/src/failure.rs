@@ -80,6 +80,11 @@ pub(crate) fn say(message: &str) {
     let _ = io::stderr().write_all(line.as_bytes());
 }
 
+/// Prints a warning: a line that does not end the command.
+pub(crate) fn warn(message: &str) {
+    say(&format!("warning: {message}"));
+}
+
 /// The error and its causes, without the causes that the error's own words tell already.
 fn one_line(error: &Error) -> String {
     let mut line = String::new();
@@ -112,7 +117,7 @@ fn stdout_error(error: &Error) -> Option<&StdoutError> {
 }
 
 /// What clap has to say: help and version as it words them, an error as one line.
-pub(crate) fn bad_arguments(error: &clap::Error) -> u8 {
+pub(crate) fn bad_arguments(error: &clap::Error, command: &str) -> u8 {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match error.print() {
             Ok(()) => 0,
@@ -127,31 +132,23 @@ pub(crate) fn bad_arguments(error: &clap::Error) -> u8 {
             USAGE
         }
         _ => {
-            say(&usage_line(&error.render().to_string()));
+            say(&usage_line(&error.render().to_string(), command));
             USAGE
         }
     }
 }
 
-/// clap's several lines as one: what is wrong, its tips, and where the help is.
-fn usage_line(rendered: &str) -> String {
+/// clap's several lines as one: what is wrong, its tips, and where the help of `command` is.
+fn usage_line(rendered: &str, command: &str) -> String {
     let mut parts: Vec<String> = Vec::new();
-    let mut command = "picklet".to_owned();
-    for line in rendered.lines() {
-        let text = line.trim();
-        if let Some(usage) = text.strip_prefix("Usage: ") {
-            let words = usage.split_whitespace();
-            let name: Vec<&str> = words
-                .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
-                .filter(|word| !word.starts_with('-'))
-                .collect();
-            command = name.join(" ");
+    for line in rendered.lines().map(str::trim) {
+        if line.starts_with("Usage: ") || line.starts_with("For more information") {
             break;
         }
-        if text.is_empty() {
+        if line.is_empty() {
             continue;
         }
-        let text = text.strip_prefix("error: ").unwrap_or(text);
+        let text = line.strip_prefix("error: ").unwrap_or(line);
         match parts.last_mut() {
             // A list of what is missing follows its heading.
             Some(last) if last.ends_with(':') => *last = format!("{last} {text}"),
@@ -187,7 +184,7 @@ mod tests {
         let rendered = "error: the following required arguments were not provided:\n  --out <DIR>\n\
                         \nUsage: picklet split --out <DIR> <SRC>\n\nFor more information, try '--help'.\n";
         assert_eq!(
-            usage_line(rendered),
+            usage_line(rendered, "picklet split"),
             "the following required arguments were not provided: --out <DIR>; \
              `picklet split --help` has examples"
         );

@@ -66,11 +66,11 @@ Exit codes: 0 done; 1 it ran, and the answer is bad; 2 usage, bad input or I/O; 
 pub fn run(args: impl IntoIterator<Item = OsString>, host: &Host) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
     let parsed = Arguments::command()
-        .try_get_matches_from(args)
+        .try_get_matches_from(&args)
         .and_then(|matches| Arguments::from_arg_matches(&matches));
     let arguments = match parsed {
         Ok(arguments) => arguments,
-        Err(error) => return failure::bad_arguments(&error),
+        Err(error) => return failure::bad_arguments(&error, &named(&args)),
     };
     let mut session = Session::new(host);
     let result = arguments.command.run(&mut session);
@@ -84,6 +84,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>, host: &Host) -> u8 {
         Ok(Verdict::Good) => 0,
         Ok(Verdict::Bad) => 1,
         Err(error) => failure::report(&error),
+    }
+}
+
+/// `picklet split`, when that is the command that `args` name.
+fn named(args: &[OsString]) -> String {
+    let word = args.get(1).and_then(|word| word.to_str()).unwrap_or_default();
+    match definition().find_subcommand(word) {
+        Some(command) => format!("picklet {}", command.get_name()),
+        None => "picklet".to_owned(),
     }
 }
 

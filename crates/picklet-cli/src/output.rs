@@ -9,7 +9,7 @@ use picklet_segments::Error;
 use tempfile::NamedTempFile;
 
 use crate::host::{Session, Stdout};
-use crate::source::is_stdin as is_stdout;
+use crate::source::is_dash;
 
 /// A file that appears under its name only when [`Output::finish`] is called; standard output when
 /// its name is `-`. What is no regular file (a pipe, a device) is written directly.
@@ -21,7 +21,7 @@ pub(crate) enum Output<'s> {
 
 impl<'s> Output<'s> {
     pub(crate) fn create(path: &Path, session: &'s mut Session<'_>) -> Result<Output<'s>> {
-        if is_stdout(path) {
+        if is_dash(path) {
             return Ok(Output::Stdout(&mut session.out));
         }
         let metadata = std::fs::metadata(path);

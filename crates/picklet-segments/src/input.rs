@@ -54,12 +54,7 @@ impl Input {
         let file = File::open(&path).map_err(|e| Error::io("open", &path, e))?;
         let metadata = file.metadata().map_err(|e| Error::io("read", &path, e))?;
         if metadata.is_dir() {
-            return Err(Error::input(
-                &path,
-                None,
-                "is a directory, and a file is needed here; of a segments directory, `picklet \
-                 resplit` makes other segments",
-            ));
+            return Err(Error::input(&path, None, "is a directory, and a file is needed here"));
         }
         let name = path.to_string_lossy().into_owned();
         if !metadata.is_file() {

@@ -11,7 +11,7 @@ use picklet_segments::Error;
 
 use crate::failure::Verdict;
 use crate::host::{Session, Stdout};
-use crate::source::is_stdin;
+use crate::source::is_dash;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,7 +54,7 @@ impl Dis {
             if self.files.len() > 1 {
                 session.line(&self.preamble.replace("{name}", &path.to_string_lossy()))?;
             }
-            if is_stdin(path) {
+            if is_dash(path) {
                 let name = Path::new("standard input");
                 self.file(name, io::stdin().lock(), &mut session.out, &mut memo)?;
             } else {

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 use picklet_codec::StackKind;
-use picklet_segments::{Error, Segments};
+use picklet_segments::{Error, Input, Segments};
 use serde_json::{Value, json};
 
 use crate::cmd::ls;
 use crate::failure::Verdict;
 use crate::host::Session;
 use crate::show;
-use crate::source::{Opened, Place};
+use crate::source::Place;
 use crate::summary::{Stopped, Summary, Top, summarize};
 
 const EXAMPLES: &str = "\
@@ -77,7 +77,7 @@ impl Info {
         Ok(Verdict::Good)
     }
 
-    fn file(&self, session: &mut Session<'_>, file: &Opened) -> Result<Verdict> {
+    fn file(&self, session: &mut Session<'_>, file: &Input) -> Result<Verdict> {
         let found = Found::in_file(file)?;
         if self.json {
             session.json(&found.as_json(file))?;
@@ -99,9 +99,9 @@ struct Found {
 }
 
 impl Found {
-    fn in_file(file: &Opened) -> Result<Found> {
-        if file.size == 0 {
-            return Err(empty(&file.path).into());
+    fn in_file(file: &Input) -> Result<Found> {
+        if file.size() == 0 {
+            return Err(empty(file.path()).into());
         }
         let mut found = Found {
             first: Vec::new(),
@@ -112,8 +112,8 @@ impl Found {
             end: 0,
         };
         let mut places = std::collections::HashMap::new();
-        while found.end < file.size {
-            let summary = summarize(&*file.data, file.size, found.end)
+        while found.end < file.size() {
+            let summary = summarize(file.data(), file.size(), found.end)
                 .map_err(|stopped| found.told(stopped, file))?;
             found.end = summary.end;
             found.pickles += 1;
@@ -134,14 +134,14 @@ impl Found {
     }
 
     /// The error with the file's name, and how far it is good.
-    fn told(&self, stopped: Stopped, file: &Opened) -> Error {
+    fn told(&self, stopped: Stopped, file: &Input) -> Error {
         match stopped {
-            Stopped::Io(error) => Error::io("read", &file.path, error),
+            Stopped::Io(error) => Error::io("read", file.path(), error),
             Stopped::Wrong(wrong) if self.pickles == 0 => {
-                Error::input(&file.path, wrong.offset, wrong.what)
+                Error::input(file.path(), wrong.offset, wrong.what)
             }
             Stopped::Wrong(wrong) => Error::input(
-                &file.path,
+                file.path(),
                 wrong.offset,
                 format!(
                     "{}; the {} before byte {} {} whole",
@@ -154,12 +154,12 @@ impl Found {
         }
     }
 
-    fn print(&self, session: &mut Session<'_>, file: &Opened) -> Result<()> {
-        let name = show::path(&file.path);
+    fn print(&self, session: &mut Session<'_>, file: &Input) -> Result<()> {
+        let name = show::path(file.path());
         if let ([only], 1) = (self.first.as_slice(), self.pickles) {
             session.line(&format!("{name}: {}", headline(only)))?;
             row(session, "protocol", &only.protocol.to_string())?;
-            row(session, "size", &size(file.size))?;
+            row(session, "size", &size(file.size()))?;
             row(session, "opcodes", &show::count(only.opcodes))?;
             row(session, "frames", &show::count(only.frames))?;
             row(session, "memo", &show::counted(only.memo, "entry").replace("entrys", "entries"))?;
@@ -168,7 +168,7 @@ impl Found {
                 "{name}: {} pickles, one after another",
                 show::count(self.pickles)
             ))?;
-            row(session, "size", &size(file.size))?;
+            row(session, "size", &size(file.size()))?;
             row(session, "opcodes", &show::count(self.opcodes))?;
             for (number, pickle) in self.first.iter().enumerate() {
                 let text = format!("{}, protocol {}", headline(pickle), pickle.protocol);
@@ -204,13 +204,13 @@ impl Found {
         Ok(())
     }
 
-    fn as_json(&self, file: &Opened) -> Value {
+    fn as_json(&self, file: &Input) -> Value {
         let globals: serde_json::Map<String, Value> =
             self.globals.iter().map(|(name, times)| (name.clone(), (*times).into())).collect();
         let pickles: Vec<Value> = self.first.iter().map(pickle_json).collect();
         json!({
-            "path": file.path.to_string_lossy(),
-            "bytes": file.size,
+            "path": file.path().to_string_lossy(),
+            "bytes": file.size(),
             "pickles": self.pickles,
             "opcodes": self.opcodes,
             "calls": self.calls,

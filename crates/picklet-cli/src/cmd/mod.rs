@@ -13,12 +13,16 @@ mod ls;
 mod map;
 mod optimize;
 mod repair;
+mod run;
+mod split;
 mod verify;
 
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Split(split::Split),
     Map(map::Map),
+    Run(run::Run),
     Ls(ls::Ls),
     Info(info::Info),
     Dis(dis::Dis),
@@ -31,6 +35,8 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(&self, session: &mut Session<'_>) -> Result<Verdict> {
         match self {
+            Command::Split(command) => command.run(session),
+            Command::Run(command) => command.run(session),
             Command::Map(command) => command.run(session),
             Command::Ls(command) => command.run(session),
             Command::Info(command) => command.run(session),

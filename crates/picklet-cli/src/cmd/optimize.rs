@@ -12,8 +12,8 @@ use crate::failure::Verdict;
 use crate::host::Session;
 use crate::output::Output;
 use crate::show;
-use crate::source::{Opened, is_stdin};
-use crate::summary::{Stopped, summarize};
+use crate::source::{self, is_dash};
+use crate::summary::{Bytes, Stopped, summarize};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,38 +36,39 @@ pub(crate) struct Optimize {
 
 impl Optimize {
     pub(crate) fn run(&self, session: &mut Session<'_>) -> Result<Verdict> {
-        let file = Opened::open(&self.file)?;
-        if file.size == 0 {
+        let file = source::open(&self.file)?;
+        if file.size() == 0 {
             let message = "is empty: there is no pickle in it";
-            return Err(Error::input(&file.path, None, message).into());
+            return Err(Error::input(file.path(), None, message).into());
         }
-        let bytes = file.read()?;
+        let bytes = source::read(&file)?;
         let mut small = Vec::new();
         let mut start = 0;
-        while start < file.size {
-            let pickle = summarize(&bytes, file.size, start).map_err(|stopped| match stopped {
-                Stopped::Wrong(wrong) => Error::input(&file.path, wrong.offset, wrong.what),
-                Stopped::Io(error) => Error::io("read", &file.path, error),
-            })?;
+        while start < file.size() {
+            let pickle =
+                summarize(&Bytes(&bytes), file.size(), start).map_err(|stopped| match stopped {
+                    Stopped::Wrong(wrong) => Error::input(file.path(), wrong.offset, wrong.what),
+                    Stopped::Io(error) => Error::io("read", file.path(), error),
+                })?;
             let range = start as usize..pickle.end as usize;
             let one = bytes.get(range).unwrap_or_default();
             small.extend(picklet_codec::optimize(one).map_err(|error| match error {
                 DisError::Invalid { message, offset, .. } => {
-                    Error::input(&file.path, start + offset, message)
+                    Error::input(file.path(), start + offset, message)
                 }
-                other => Error::input(&file.path, start, other.to_string()),
+                other => Error::input(file.path(), start, other.to_string()),
             })?);
             start = pickle.end;
         }
         let mut out = Output::create(&self.out, session)?;
         out.write_all(&small).map_err(|e| Error::io("write", &self.out, e))?;
         out.finish()?;
-        if !is_stdin(&self.out) {
+        if !is_dash(&self.out) {
             session.line(&format!(
                 "{}: {}, was {}",
                 show::path(&self.out),
                 show::bytes(small.len() as u64),
-                show::bytes(file.size)
+                show::bytes(file.size())
             ))?;
         }
         Ok(Verdict::Good)

@@ -34,6 +34,7 @@ mod worker;
 
 pub use command::ExternalCommand;
 pub use in_process::map_in_process;
+pub use plan::prepare;
 pub use protocol::{Answer, Done, Failed, Form, Function, LoadPolicy, PublishTo, Task};
 pub use report::{Failure, FailureKind, MapReport, Mapped, REPORTED_EXTREMES};
 pub use schedule::OnError;

@@ -337,6 +337,16 @@ fn digest(input: &Segments, position: usize, entry: &Entry) -> Result<Xxh3> {
     }
 }
 
+/// Makes the output directory ready for a map, or says why it cannot be one's output: what comes
+/// before a map may take hours. Without `resume` what earlier maps made there is removed.
+///
+/// # Errors
+/// Those of [`SegmentsWriter::create`].
+pub fn prepare(out: &Location, resume: bool) -> Result<()> {
+    let existing = if resume { Existing::Resume } else { Existing::Overwrite };
+    SegmentsWriter::create(out, existing, Header::new(Kind::Objects, FINGERPRINT)).map(drop)
+}
+
 fn refuse_same(input: &Path, out: &Path) -> Result<()> {
     match (input.canonicalize(), out.canonicalize()) {
         (Ok(a), Ok(b)) if a == b => Err(Error::usage(format!(

@@ -1,0 +1,95 @@
+//! `picklet run`: split and map in one go.
+//!
+//! The segments in between are in `OUT/.picklet/run-input`: on the same disk as the output, in the
+//! folder that may be deleted when nothing runs, because the next run makes them again. They stay
+//! when the run fails or is interrupted, so that the next one goes on, and go when it is done.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+use picklet_segments::engine::{MapOptions, prepare};
+use picklet_segments::{Error, Existing, Input, Location, Progress, Segments};
+
+use crate::cmd::{map, split};
+use crate::failure::{Interrupted, Verdict, warn};
+use crate::host::Session;
+use crate::source;
+
+const EXAMPLES: &str = "\
+Examples:
+  picklet run big.pickle -o out --call jobs:process -j 4
+  picklet run big.pickle -o out --count 10000 -- ./filter
+The same command run again goes on where the last run stopped. Exit code 1 when a segment failed.";
+
+/// Split a pickle and map its segments in one go
+///
+/// The segments in between are in OUT/.picklet/run-input until the run is done.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Run {
+    /// The pickle; - is standard input, which is copied into a temporary file (in TMPDIR) first
+    #[arg(value_name = "SRC")]
+    source: PathBuf,
+    /// The directory to make
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    cut: split::Cut,
+    #[command(flatten)]
+    worker: map::Worker,
+    #[command(flatten)]
+    how: map::How,
+    /// Begin anew, even what an earlier run has finished
+    #[arg(long)]
+    no_resume: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Run {
+    pub(crate) fn run(&self, session: &mut Session<'_>) -> Result<Verdict> {
+        let input = source::open(&self.source)?;
+        let out = Location::local(&self.out);
+        // Refused now rather than when the split is done. What is begun anew is removed here, so
+        // that the map does not remove its own input.
+        prepare(&out, !self.no_resume)?;
+        let between = self.out.join(".picklet").join("run-input");
+        let progress = session.progress("split");
+        let segments = self.split(&input, &between, &*progress);
+        drop(progress);
+        let segments = segments?;
+
+        let progress = session.progress("map");
+        let worker = self.worker.command(session);
+        let options = MapOptions { resume: true, ..self.how.options() };
+        let report = map::run(&segments, &out, &worker, &options, &*progress);
+        drop(progress);
+        let report = report?;
+        if report.is_complete() {
+            std::fs::remove_dir_all(&between).map_err(|e| Error::io("remove", &between, e))?;
+        }
+        map::finish(session, &report, &self.out, self.json)
+    }
+
+    fn split(&self, input: &Input, between: &Path, progress: &dyn Progress) -> Result<Segments> {
+        let run = |existing| split::run(input, between, &self.cut, existing, progress);
+        let report = match run(Existing::Resume) {
+            // An earlier run had another source or another size; its segments are nobody's.
+            Err(Error::OtherRun { .. }) => run(Existing::Overwrite),
+            result => result,
+        };
+        let report = report.map_err(|error| match error {
+            Error::Interrupted => {
+                Interrupted("interrupted; what is finished is kept, and the same command goes on")
+                    .into()
+            }
+            error => anyhow::Error::from(error),
+        })?;
+        for warning in &report.warnings {
+            warn(warning);
+        }
+        Ok(report.segments)
+    }
+}

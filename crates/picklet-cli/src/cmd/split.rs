@@ -1,0 +1,174 @@
+//! `picklet split`: a pickle is cut into segments without being loaded.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+use picklet_segments::{
+    Error, Existing, Input, Location, Names, Progress, Shared, SplitOptions, SplitReport, Target,
+    parse_size, split,
+};
+use serde_json::json;
+
+use crate::failure::{Interrupted, Verdict, warn};
+use crate::host::{Session, catch_interrupts};
+use crate::show;
+use crate::source;
+
+const EXAMPLES: &str = "\
+Examples:
+  picklet split big.pickle -o in                   segments of 64 MB
+  picklet split big.pickle -o in --size 256MiB
+  picklet split big.pickle -o in --count 10000     10,000 items in each
+  picklet split big.pickle -o in --parts 8 --name day
+  picklet split big.pickle -o in --resume          go on where Ctrl-C stopped it";
+
+/// Cut a pickle into segments, each a plain pickle, without loading it
+///
+/// The pickle holds a list, tuple, dict or set; each segment is one of the same type. Objects that
+/// are shared inside a segment stay shared; those that items of several segments share are in each.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Split {
+    /// The pickle; - is standard input, which is copied into a temporary file (in TMPDIR) first
+    #[arg(value_name = "SRC")]
+    source: PathBuf,
+    /// The directory to make
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    how: Cut,
+    /// Go on with an interrupted split of the same source; also on a fresh directory
+    #[arg(long, conflicts_with = "overwrite")]
+    resume: bool,
+    /// Replace what an earlier run made; also on a fresh directory
+    #[arg(long)]
+    overwrite: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How to cut.
+#[derive(Debug, Args)]
+pub(crate) struct Cut {
+    /// Bytes in a segment: 64MB is 64,000,000, 64MiB is 67,108,864 [default: 64MB]
+    #[arg(long, value_name = "BYTES", value_parser = size, group = "target")]
+    size: Option<u64>,
+    /// Items in a segment
+    #[arg(long, value_name = "ITEMS", value_parser = number, group = "target")]
+    count: Option<u64>,
+    /// Cut many segments to make
+    #[arg(long, value_name = "N", value_parser = number, group = "target")]
+    parts: Option<u64>,
+    /// Segments are called NAME-00000.pickle, NAME-00001.pickle …
+    #[arg(long, default_value = "data")]
+    name: String,
+    /// When items of different segments share an object that can change: warn, refuse (error),
+    /// or say nothing (copy)
+    #[arg(long, value_name = "warn|error|copy", default_value = "warn", value_parser = shared)]
+    shared: Shared,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    parse_size(text).map_err(|error| error.to_string())
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    match text.replace('_', "").parse() {
+        Ok(0) | Err(_) => Err("write a whole number, 1 or more".into()),
+        Ok(number) => Ok(number),
+    }
+}
+
+fn shared(text: &str) -> Result<Shared, String> {
+    match text {
+        "warn" => Ok(Shared::Warn),
+        "error" => Ok(Shared::Error),
+        "copy" => Ok(Shared::Copy),
+        _ => Err("write warn, error or copy".into()),
+    }
+}
+
+impl Split {
+    pub(crate) fn run(&self, session: &mut Session<'_>) -> Result<Verdict> {
+        let input = source::open(&self.source)?;
+        let existing = match (self.resume, self.overwrite) {
+            (true, _) => Existing::Resume,
+            (_, true) => Existing::Overwrite,
+            _ => Existing::Refuse,
+        };
+        let progress = session.progress("split");
+        let report = run(&input, &self.out, &self.how, existing, &*progress);
+        drop(progress);
+        let report = report.map_err(|error| match error {
+            Error::Interrupted => Interrupted(
+                "interrupted; what is finished is kept, and the same command with --resume goes on",
+            )
+            .into(),
+            error => anyhow::Error::from(error),
+        })?;
+        for warning in &report.warnings {
+            warn(warning);
+        }
+        let segments = &report.segments;
+        if self.json {
+            session.json(&json!({
+                "path": self.out.to_string_lossy(),
+                "kind": segments.kind(),
+                "segments": segments.len(),
+                "items": report.items,
+                "bytes": segments.bytes(),
+                "resumed": report.resumed,
+                "shared": report.shared,
+                "warnings": report.warnings,
+            }))?;
+            return Ok(Verdict::Good);
+        }
+        session.line(&summary(&report, &self.out))?;
+        Ok(Verdict::Good)
+    }
+}
+
+/// Splits. The caller says what Ctrl-C means for what it does.
+pub(crate) fn run(
+    input: &Input,
+    out: &Path,
+    how: &Cut,
+    existing: Existing,
+    progress: &dyn Progress,
+) -> Result<SplitReport, Error> {
+    let interrupted = catch_interrupts();
+    let target = match (how.size, how.count, how.parts) {
+        (Some(bytes), ..) => Target::Bytes(bytes),
+        (_, Some(items), _) => Target::Items(items),
+        (.., Some(parts)) => Target::Parts(parts),
+        _ => Target::default(),
+    };
+    let options = SplitOptions {
+        target,
+        names: Names::Numbered(&how.name),
+        shared: how.shared,
+        existing,
+        progress,
+        interrupt: &interrupted,
+        ..SplitOptions::default()
+    };
+    split(input, &Location::local(out), &options)
+}
+
+/// `in: 4 segments, 1,000 items, 64.0 MB`.
+fn summary(report: &SplitReport, out: &Path) -> String {
+    let segments = &report.segments;
+    let resumed = match report.resumed {
+        0 => String::new(),
+        resumed => format!(", {} of them from an earlier run", show::count(resumed)),
+    };
+    format!(
+        "{}: {}{resumed}, {}, {}",
+        show::path(out),
+        show::counted(segments.len() as u64, "segment"),
+        show::counted(report.items, "item"),
+        show::bytes(segments.bytes())
+    )
+}

@@ -1,0 +1,303 @@
+//! `split`, `map` and `run`: commands that make segments directories.
+
+mod common;
+
+use std::fs;
+
+use common::{Ran, ask_python, folder, numbers, picklet, python, run};
+
+/// Whether picklet's worker starts in the Python that tests use.
+fn workers_start(dir: &std::path::Path) -> bool {
+    let ran = std::process::Command::new(python())
+        .args(["-c", "import picklet.worker, picklet._picklet"])
+        .current_dir(dir)
+        .output();
+    let there = ran.is_ok_and(|output| output.status.success());
+    if !there {
+        eprintln!("SKIPPED: picklet is not installed in {:?}; set PICKLET_PYTHON", python());
+    }
+    there
+}
+
+#[test]
+fn what_split_writes_plain_python_reads() {
+    let dir = folder();
+    let write = "import pickle; pickle.dump([{'번호': i, 'x': [i] * 3} for i in range(5000)], open('입력 자료.pickle', 'wb'))";
+    if ask_python(dir.path(), write, &[]).is_none() {
+        return;
+    }
+    let told =
+        run(dir.path(), ["split", "입력 자료.pickle", "-o", "나눈 것", "--count", "1500"]).good();
+    assert!(told.contains("나눈 것: 4 segments, 5,000 items"), "{told}");
+    let read = "
+import glob, pickle
+files = sorted(glob.glob('나눈 것/*.pickle'))
+parts = [pickle.load(open(f, 'rb')) for f in files]
+assert [len(p) for p in parts] == [1500, 1500, 1500, 500], parts
+assert sum(parts, []) == [{'번호': i, 'x': [i] * 3} for i in range(5000)]
+";
+    ask_python(dir.path(), read, &[]);
+}
+
+#[test]
+fn sizes_counts_and_parts_are_what_they_say() {
+    let dir = folder();
+    fs::write(dir.path().join("a.pickle"), numbers(1000)).unwrap();
+    run(dir.path(), ["split", "a.pickle", "-o", "s", "--size", "1KiB", "--json"]).good();
+    let parts = run(dir.path(), ["split", "a.pickle", "-o", "p", "--parts", "3", "--json"]).good();
+    let json: serde_json::Value = serde_json::from_str(&parts).unwrap();
+    assert_eq!((&json["segments"], &json["items"]), (&3.into(), &1000.into()));
+    run(dir.path(), ["split", "a.pickle", "-o", "x", "--size", "64M"]).refused(&[
+        "64M",
+        "64MB",
+        "64MiB",
+        "picklet split --help",
+    ]);
+    run(dir.path(), ["split", "a.pickle", "-o", "x", "--count", "0"]).refused(&["1 or more"]);
+    run(dir.path(), ["split", "a.pickle", "-o", "x", "--count", "1", "--parts", "2"])
+        .refused(&["--parts", "cannot be used with"]);
+    assert!(!dir.path().join("x").exists());
+}
+
+#[test]
+fn a_directory_that_is_not_empty_is_refused_unless_told() {
+    let dir = folder();
+    fs::write(dir.path().join("a.pickle"), numbers(10)).unwrap();
+    let split = |more: &[&str]| {
+        let args = ["split", "a.pickle", "-o", "출력", "--count", "3"];
+        run(dir.path(), args.iter().chain(more).copied())
+    };
+    split(&["--resume"]).good();
+    split(&[]).refused(&["출력", "not empty", "--resume", "--overwrite"]);
+    let told = split(&["--resume"]).good();
+    assert!(told.contains("4 of them from an earlier run"), "{told}");
+    split(&["--overwrite"]).good();
+    split(&["--resume", "--overwrite"]).refused(&["cannot be used with"]);
+    fs::write(dir.path().join("출력/mine.txt"), "mine").unwrap();
+    split(&["--overwrite"]).refused(&["mine.txt"]);
+    assert_eq!(fs::read(dir.path().join("출력/mine.txt")).unwrap(), b"mine");
+}
+
+#[test]
+fn bad_sources_are_refused_with_file_and_byte_and_leave_nothing_behind() {
+    let dir = folder();
+    let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
+    write("빈 파일.pickle", b"");
+    write("text.pickle", b"Dear Sir or Madam,\n");
+    write("cut.pickle", &numbers(100)[..60]);
+    write("scalar.pickle", b"\x80\x04K\x07.");
+    let split = |source: &str| run(dir.path(), ["split", source, "-o", "out"]);
+    split("빈 파일.pickle").refused(&["빈 파일.pickle", "empty"]);
+    split("text.pickle").refused(&["text.pickle", "byte"]);
+    split("cut.pickle").refused(&["cut.pickle", "byte"]);
+    split("scalar.pickle").refused(&["scalar.pickle"]);
+    split("nowhere.pickle").refused(&["nowhere.pickle", "No such file"]);
+    split(".").refused(&["is a directory"]);
+    assert!(!dir.path().join("out").exists());
+}
+
+#[test]
+fn split_reads_standard_input() {
+    let dir = folder();
+    let args = ["split", "-", "-o", "out", "--count", "4"];
+    let output = picklet(dir.path()).args(args).write_stdin(numbers(10)).output().unwrap();
+    let told = Ran::from(output).good();
+    assert!(told.contains("3 segments, 10 items"), "{told}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_program_maps_segments_and_resumes() {
+    let dir = folder();
+    fs::write(dir.path().join("a.pickle"), numbers(10)).unwrap();
+    run(dir.path(), ["split", "a.pickle", "-o", "안", "--count", "4"]).good();
+    let told = run(dir.path(), ["map", "안", "-o", "밖", "-j", "2", "--", "cat"]).good();
+    assert!(told.contains("밖: 3 segments, 10 items in"), "{told}");
+    let told = run(dir.path(), ["map", "안", "-o", "밖", "-j", "1", "--", "cat", "{}"]).good();
+    assert!(told.contains("3 segments, 3 of them from an earlier run"), "{told}");
+    let told = run(dir.path(), ["map", "안", "-o", "밖", "--no-resume", "--", "cat", "{}"]).good();
+    assert!(!told.contains("earlier"), "{told}");
+    assert_eq!(
+        fs::read(dir.path().join("안/data-00001.pickle")).unwrap(),
+        fs::read(dir.path().join("밖/data-00001.pickle")).unwrap(),
+    );
+}
+
+#[test]
+#[cfg(unix)]
+fn a_failed_segment_is_exit_1_and_the_finished_ones_stay() {
+    let dir = folder();
+    fs::write(dir.path().join("a.pickle"), numbers(9)).unwrap();
+    run(dir.path(), ["split", "a.pickle", "-o", "in", "--count", "3"]).good();
+    let script =
+        "if [ \"$1\" = data-00001 ] && [ ! -e heal ]; then echo 나쁜 자료 >&2; exit 3; fi; cat";
+    let map = |more: &[&str]| {
+        let head = ["map", "in", "-o", "out", "-j", "1"];
+        let tail = ["--", "sh", "-c", script, "sh", "{name}"];
+        run(dir.path(), head.iter().chain(more).chain(&tail).copied())
+    };
+    let ran = map(&[]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    for part in
+        ["segment data-00001", "items 3..=5", "exit code 3", "나쁜 자료", "data-00001.pickle"]
+    {
+        assert!(ran.err.contains(part), "{part}: {ran:?}");
+    }
+    assert!(dir.path().join("out/data-00000.pickle").exists());
+    let ran = map(&["--on-error", "skip", "--json"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((&json["resumed"], &json["failed"][0]["index"]), (&1.into(), &1.into()));
+    fs::write(dir.path().join("heal"), "").unwrap();
+    let told = map(&["--only", "data-00001"]).good();
+    assert!(told.contains("3 segments"), "{told}");
+}
+
+#[test]
+fn map_refuses_what_cannot_be_run() {
+    let dir = folder();
+    fs::write(dir.path().join("a.pickle"), numbers(9)).unwrap();
+    run(dir.path(), ["split", "a.pickle", "-o", "in"]).good();
+    run(dir.path(), ["map", "in", "-o", "out", "--", "no-such-program"])
+        .refused(&["no-such-program"]);
+    run(dir.path(), ["map", "in", "-o", "in", "--", "cat"]).refused(&["input and the output"]);
+    run(dir.path(), ["map", "nowhere", "-o", "out", "--", "cat"]).refused(&["nowhere"]);
+    run(dir.path(), ["map", "in", "-o", "out", "--call", "a:b", "--python", "no-such-python"])
+        .refused(&["no-such-python", "--python"]);
+    run(dir.path(), ["map", "in", "-o", "out", "--call", "a:b", "--", "cat"])
+        .refused(&["cannot be used with"]);
+    run(dir.path(), ["map", "in", "-o", "out", "--call", "a:b", "--timeout", "x"])
+        .refused(&["seconds"]);
+}
+
+#[test]
+fn a_python_without_picklet_is_told_apart() {
+    let dir = folder();
+    fs::write(dir.path().join("a.pickle"), numbers(9)).unwrap();
+    run(dir.path(), ["split", "a.pickle", "-o", "in"]).good();
+    if ask_python(dir.path(), "", &[]).is_none() {
+        return;
+    }
+    // Without site-packages no picklet is installed anywhere.
+    let wrapper = dir.path().join("bare python");
+    fs::write(&wrapper, format!("#!/bin/sh\nexec '{}' -I -S \"$@\"\n", python().display()))
+        .unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
+        let args = ["map", "in", "-o", "out", "--call", "a:b", "--python", "./bare python"];
+        run(dir.path(), args).refused(&["picklet is not installed", "pip install", "--python"]);
+    }
+}
+
+#[test]
+fn a_python_function_maps_segments() {
+    let dir = folder();
+    if !workers_start(dir.path()) {
+        return;
+    }
+    fs::write(dir.path().join("a.pickle"), numbers(10)).unwrap();
+    let jobs = "
+def double(segment):
+    print('손님', len(segment))
+    return [2 * number for number in segment]
+
+def fail(segment):
+    raise ValueError(f'나쁜 수 {segment[0]}')
+";
+    fs::write(dir.path().join("jobs.py"), jobs).unwrap();
+    run(dir.path(), ["split", "a.pickle", "-o", "in", "--count", "4"]).good();
+    let py = python();
+    let map = |out: &str, call: &str| {
+        let mut command = picklet(dir.path());
+        command.args(["map", "in", "-o", out, "-j", "2", "--call", call, "--python"]).arg(&py);
+        Ran::from(command.output().unwrap())
+    };
+    let ran = map("out", "jobs:double");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.out.contains("3 segments, 10 items in"), "{ran:?}");
+    assert!(ran.err.contains("손님 4"), "what the function prints is seen: {ran:?}");
+    let read = "import pickle; print(pickle.load(open('out/data-00002.pickle', 'rb')))";
+    assert_eq!(ask_python(dir.path(), read, &[]).unwrap(), "[16, 18]\n");
+
+    let ran = map("bad", "jobs:fail");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    for part in ["ValueError", "나쁜 수", "items", "jobs.py", "Traceback"] {
+        assert!(ran.err.contains(part), "{part}: {ran:?}");
+    }
+    map("none", "jobs:missing").refused(&["missing"]);
+    map("none", "no_such_module:f").refused(&["no_such_module"]);
+}
+
+#[test]
+#[cfg(unix)]
+fn run_splits_and_maps_and_keeps_the_segments_between_only_while_needed() {
+    let dir = folder();
+    fs::write(dir.path().join("a.pickle"), numbers(9)).unwrap();
+    let between = dir.path().join("out/.picklet/run-input");
+    let script = "if [ ! -e heal ] && [ \"$1\" = data-00002 ]; then exit 1; fi; cat";
+    let go = |more: &[&str]| {
+        let head = ["run", "a.pickle", "-o", "out", "--count", "3", "-j", "1"];
+        let tail = ["--", "sh", "-c", script, "sh", "{name}"];
+        run(dir.path(), head.iter().chain(more).chain(&tail).copied())
+    };
+    assert_eq!(go(&[]).code, Some(1));
+    assert!(between.join("data-00000.pickle").exists());
+    fs::write(dir.path().join("heal"), "").unwrap();
+    let told = go(&[]).good();
+    assert!(told.contains("3 segments, 2 of them from an earlier run"), "{told}");
+    assert!(!between.exists());
+    let told = go(&[]).good();
+    assert!(told.contains("3 of them from an earlier run"), "{told}");
+    let told = go(&["--no-resume"]).good();
+    assert!(!told.contains("earlier"), "{told}");
+    // Another source, another size: what was in between is nobody's.
+    fs::write(dir.path().join("a.pickle"), numbers(12)).unwrap();
+    let told = go(&[]).good();
+    assert!(told.contains("4 segments"), "{told}");
+    run(dir.path(), ["verify", "out"]).good();
+}
+
+#[test]
+#[cfg(unix)]
+fn run_into_a_strangers_directory_is_refused_before_anything_is_split() {
+    let dir = folder();
+    fs::write(dir.path().join("a.pickle"), numbers(9)).unwrap();
+    fs::create_dir(dir.path().join("out")).unwrap();
+    fs::write(dir.path().join("out/mine.txt"), "mine").unwrap();
+    run(dir.path(), ["run", "a.pickle", "-o", "out", "--", "cat"]).refused(&["mine.txt"]);
+    assert!(!dir.path().join("out/.picklet/run-input").exists());
+}
+
+/// Ctrl-C in the middle, made certain by a segment that waits until it comes.
+#[test]
+#[cfg(target_os = "linux")]
+fn ctrl_c_keeps_what_is_finished_and_the_next_run_goes_on() {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+    let dir = folder();
+    fs::write(dir.path().join("a.pickle"), numbers(9)).unwrap();
+    run(dir.path(), ["split", "a.pickle", "-o", "in", "--count", "3"]).good();
+    let script = "if [ ! -e heal ] && [ \"$1\" = data-00001 ]; then echo waiting >&2; exec sleep 600; fi; cat";
+    let args = ["map", "in", "-o", "out", "-j", "1", "--", "sh", "-c", script, "sh", "{name}"];
+    // Its standard error goes through a pipe that tells when the second segment is at work.
+    let mut child = Command::new(picklet(dir.path()).get_program())
+        .args(args)
+        .current_dir(dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "waiting");
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
+    assert_eq!(rest.len(), 1, "{rest:?}");
+    assert!(rest[0].contains("interrupted") && rest[0].contains("goes on"), "{rest:?}");
+    fs::write(dir.path().join("heal"), "").unwrap();
+    let told = run(dir.path(), args).good();
+    assert!(told.contains("3 segments, 1 of them from an earlier run"), "{told}");
+}
