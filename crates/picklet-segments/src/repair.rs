@@ -189,6 +189,7 @@ fn without_twins(files: Vec<String>, entries: &[Entry]) -> (Vec<String>, Vec<Str
 
 /// Pickles of which nothing is known, in the order a person would put them in.
 fn unnamed(store: &dyn Store, known: &Known) -> Result<Vec<String>> {
+    let named: HashSet<&str> = known.entries.iter().map(|entry| entry.file.as_str()).collect();
     let mut found: Vec<String> = store
         .list()?
         .unwrap_or_default()
@@ -196,7 +197,7 @@ fn unnamed(store: &dyn Store, known: &Known) -> Result<Vec<String>> {
         .filter(|listed| listed.kind == EntryKind::File)
         .filter_map(|listed| listed.name.into_string().ok())
         .filter(|file| name::validate_file(file).is_ok())
-        .filter(|file| !known.entries.iter().any(|entry| entry.file == *file))
+        .filter(|file| !named.contains(file.as_str()))
         .collect();
     found.sort_by(|a, b| name::natural_order(a, b));
     Ok(found)
