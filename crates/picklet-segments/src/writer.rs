@@ -413,6 +413,32 @@ impl SegmentsWriter {
     /// another's; [`Error::Missing`] or [`Error::Damaged`] when the file is
     /// not what the receipt says; [`Error::Io`].
     pub fn adopt(&mut self, receipt: Receipt, meta: EntryMeta) -> Result<Entry> {
+        let entry = self.checked(receipt, meta)?;
+        self.book(std::slice::from_ref(&entry))?;
+        Ok(entry)
+    }
+
+    /// Does the same for several segments with one fsync of the journal.
+    ///
+    /// # Errors
+    /// As [`SegmentsWriter::adopt`], for the first that is wrong; then none of
+    /// them counts as done.
+    pub fn adopt_all(&mut self, published: Vec<(Receipt, EntryMeta)>) -> Result<()> {
+        let mut files = HashSet::new();
+        let mut indexes = HashSet::new();
+        let mut entries = Vec::with_capacity(published.len());
+        for (receipt, meta) in published {
+            let entry = self.checked(receipt, meta)?;
+            if !files.insert(entry.file.clone()) || !indexes.insert(entry.index) {
+                return Err(Error::usage(format!("segment {:?} was published twice", entry.file)));
+            }
+            entries.push(entry);
+        }
+        self.book(&entries)
+    }
+
+    /// The entry of a published segment, after a look at its file.
+    fn checked(&self, receipt: Receipt, meta: EntryMeta) -> Result<Entry> {
         let path = self.location.path().join(&receipt.file);
         let announced = self.owned.get(&name::same_key(&receipt.file));
         if announced != Some(&receipt.file) || self.live.contains_key(&receipt.file) {
@@ -437,7 +463,7 @@ impl SegmentsWriter {
             }
             Some(_) => {}
         }
-        let entry = Entry {
+        Ok(Entry {
             file: receipt.file,
             index: meta.index,
             first_item: None,
@@ -450,13 +476,22 @@ impl SegmentsWriter {
             input: meta.input,
             version: meta.version,
             extra: meta.extra,
-        };
-        let line = Record::Done { entry: Box::new(entry.clone()) }.to_line()?;
-        self.store.append_journal(&line)?;
-        self.places.insert(entry.index, entry.file.clone());
-        self.live.insert(entry.file.clone(), entry.clone());
-        self.fresh.insert(entry.file.clone());
-        Ok(entry)
+        })
+    }
+
+    /// Writes entries into the journal; once this returns they are done.
+    fn book(&mut self, entries: &[Entry]) -> Result<()> {
+        let mut lines = Vec::new();
+        for entry in entries {
+            lines.extend(Record::Done { entry: Box::new(entry.clone()) }.to_line()?);
+        }
+        self.store.append_journal(&lines)?;
+        for entry in entries {
+            self.places.insert(entry.index, entry.file.clone());
+            self.live.insert(entry.file.clone(), entry.clone());
+            self.fresh.insert(entry.file.clone());
+        }
+        Ok(())
     }
 
     /// Ends the run: numbers the items, removes files of names that were

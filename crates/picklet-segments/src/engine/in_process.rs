@@ -47,7 +47,7 @@ pub fn map_in_process(
             tries = tries.saturating_add(1);
             let failed = match run(&task, &books.output)? {
                 Answer::Done(done) if done.task == task.task => {
-                    books.done(*done, began.elapsed().as_secs_f64())?;
+                    books.done(vec![(*done, began.elapsed().as_secs_f64())])?;
                     break;
                 }
                 Answer::Failed(failed) if failed.task == task.task => failed,

@@ -329,8 +329,8 @@ struct Engine<'a> {
     troubles: HashMap<usize, (Trouble, u32)>,
     /// Why the worker in a slot is being killed.
     reasons: HashMap<usize, Reason>,
-    /// Outputs that are published and not yet in the journal.
-    receipts: Vec<Done>,
+    /// Outputs that are published and not yet in the journal, and the seconds that each took.
+    receipts: Vec<(Done, f64)>,
 }
 
 impl Engine<'_> {
@@ -439,7 +439,7 @@ impl Engine<'_> {
                 let task = done.task;
                 if self.schedule.task_in(slot) == Some(task) {
                     self.schedule.on(now, Event::Done { slot, task });
-                    self.receipts.push(*done);
+                    self.receipts.push((*done, self.seconds(task)));
                 }
             }
             Happened::Failed { slot, task, trouble } => {
@@ -487,11 +487,8 @@ impl Engine<'_> {
     }
 
     fn commit(&mut self) -> Result<()> {
-        for done in std::mem::take(&mut self.receipts) {
-            let seconds = self.seconds(done.task);
-            self.run.done(done, seconds)?;
-        }
-        Ok(())
+        let receipts = std::mem::take(&mut self.receipts);
+        if receipts.is_empty() { Ok(()) } else { self.run.done(receipts) }
     }
 
     /// Lets idle workers end by themselves, and shows what they still have to print.

@@ -149,52 +149,50 @@ impl<'a> Run<'a> {
         self.writer.publisher()
     }
 
-    /// Writes a published output into the journal.
-    pub(crate) fn done(&mut self, done: Done, seconds: f64) -> Result<()> {
-        let (Some(task), Some(digest)) = (self.tasks.get(done.task), self.digests.get(done.task))
-        else {
-            return Err(Error::usage(format!("a worker speaks of task {}", done.task)));
-        };
-        if done.receipt.file != task.output {
-            return Err(Error::usage(format!(
-                "a worker published {:?} where {:?} was asked for",
-                done.receipt.file, task.output
-            )));
+    /// Writes published outputs into the journal, at once: while the disk took the last ones in,
+    /// others may have come. With each comes its time in seconds.
+    pub(crate) fn done(&mut self, receipts: Vec<(Done, f64)>) -> Result<()> {
+        let mut published = Vec::with_capacity(receipts.len());
+        let mut finished = Vec::with_capacity(receipts.len());
+        for (done, seconds) in receipts {
+            let (Some(task), Some(digest)) =
+                (self.tasks.get(done.task), self.digests.get(done.task))
+            else {
+                return Err(Error::usage(format!("a worker speaks of task {}", done.task)));
+            };
+            if done.receipt.file != task.output {
+                return Err(Error::usage(format!(
+                    "a worker published {:?} where {:?} was asked for",
+                    done.receipt.file, task.output
+                )));
+            }
+            let meta = meta(task, *digest, &done, seconds, self.options.version.clone());
+            finished.push((task.task, done.receipt.bytes, seconds, done.peak_rss));
+            published.push((done.receipt, meta));
         }
-        let mut extra = Map::new();
-        let mut note = |key: &str, value: Option<Value>| {
-            extra.extend(value.map(|value| (key.to_owned(), value)));
-        };
-        note("seconds", Some(rounded(seconds)));
-        note("run_seconds", Some(rounded(done.run_seconds)));
-        note("input_items", task.items.map(Value::from));
-        note("peak_rss", done.peak_rss.map(Value::from));
-        let bytes = done.receipt.bytes;
-        let meta = EntryMeta {
-            index: task.index,
-            items: Some(done.items),
-            kind: kind(&done.holds),
-            shared: None,
-            input: Some(*digest),
-            version: self.options.version.clone(),
-            extra,
-        };
-        self.writer.adopt(done.receipt, meta)?;
-        let mapped = Mapped {
+        self.writer.adopt_all(published)?;
+        for (task, bytes, seconds, peak_rss) in finished {
+            self.count(task, bytes, seconds, peak_rss);
+        }
+        Ok(())
+    }
+
+    /// Counts an output that is in the journal.
+    fn count(&mut self, task: usize, bytes: u64, seconds: f64, peak_rss: Option<u64>) {
+        let Some(task) = self.tasks.get(task) else { return };
+        // Of an earlier run; mostly there is none.
+        let _ = std::fs::remove_file(self.record_path(&task.name));
+        self.progress.items(task.items.unwrap_or(0));
+        self.progress.segment(&task.output);
+        self.report.add(Mapped {
             name: stem(&task.output).to_owned(),
             index: task.index,
             items: task.items,
             bytes,
             seconds,
-            peak_rss: done.peak_rss,
-        };
-        // Of an earlier run; mostly there is none.
-        let _ = std::fs::remove_file(self.record_path(&task.name));
-        self.progress.items(task.items.unwrap_or(0));
-        self.progress.segment(&task.output);
-        self.report.add(mapped);
+            peak_rss,
+        });
         self.settled = self.settled.saturating_add(1);
-        Ok(())
     }
 
     /// Books a segment that failed for good.
@@ -267,6 +265,27 @@ impl<'a> Run<'a> {
             self.writer.finish()?;
         }
         Ok(self.report)
+    }
+}
+
+/// What the manifest is to say of an output.
+fn meta(task: &Task, input: Xxh3, done: &Done, seconds: f64, version: Option<String>) -> EntryMeta {
+    let mut extra = Map::new();
+    let mut note = |key: &str, value: Option<Value>| {
+        extra.extend(value.map(|value| (key.to_owned(), value)));
+    };
+    note("seconds", Some(rounded(seconds)));
+    note("run_seconds", Some(rounded(done.run_seconds)));
+    note("input_items", task.items.map(Value::from));
+    note("peak_rss", done.peak_rss.map(Value::from));
+    EntryMeta {
+        index: task.index,
+        items: Some(done.items),
+        kind: kind(&done.holds),
+        shared: None,
+        input: Some(input),
+        version,
+        extra,
     }
 }
 
