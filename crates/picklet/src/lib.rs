@@ -26,6 +26,7 @@
 mod compat;
 mod graph;
 pub mod json;
+mod keys;
 mod read;
 pub mod repr;
 mod value;

@@ -7,6 +7,7 @@ use picklet_codec::{
 };
 
 use crate::graph::{Call, Effect, Graph, Id, Instance, Node};
+use crate::keys;
 
 /// What a pickle holds, and how it was written.
 pub(crate) struct Read {
@@ -23,6 +24,7 @@ pub(crate) fn read(pickle: &[u8], limits: Limits) -> Result<Read> {
     let mut builder = Builder::default();
     let root = Driver::new(limits).run(&mut reader, &mut builder)?;
     builder.settle();
+    keys::drop_duplicates(&mut builder.graph);
     Ok(Read {
         graph: builder.graph,
         root,

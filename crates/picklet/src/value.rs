@@ -286,7 +286,7 @@ pub enum Kind<'a> {
     Tuple(Items<'a>),
     /// A list.
     List(Items<'a>),
-    /// A dict; a key that the pickle sets twice is there twice.
+    /// A dict; of a key that the pickle sets twice, the first key and the last value.
     Dict(Pairs<'a>),
     /// A set.
     Set(Items<'a>),

@@ -140,7 +140,7 @@ fn json_spells_what_it_has_no_word_for_as_documented() {
             &b"\x80\x03(K\x01C\x04abcdNG\x7f\xf8\0\0\0\0\0\0t."[..],
             r#"[1, {"$bytes": "YWJjZA=="}, null, null]"#,
         ),
-        (b"}(K\x01K\x02\x88NVa\nG?\xf8\0\0\0\0\0\0u.", r#"{"1": 2, "true": null, "a": 1.5}"#),
+        (b"}(K\x05K\x02\x88NVa\nG?\xf8\0\0\0\0\0\0u.", r#"{"5": 2, "true": null, "a": 1.5}"#),
         (b"})K\x01s.", r#"{"$pairs": [[[], 1]]}"#),
         (b"X\x05\0\0\0\xed\xa0\xbd\"\n.", r#""\ud83d\"\n""#),
         (b"cos\nsystem\n.", r#"{"$global": "os.system"}"#),
@@ -190,4 +190,23 @@ fn values_built_here_are_values_read() {
         built.get("a").and_then(|list| list.item(1)).and_then(|item| item.as_f64()),
         Some(2.5)
     );
+}
+
+#[test]
+fn keys_compare_as_python_compares_them() {
+    for (pickle, shown) in [
+        (&b"}(K\x01K\x02\x88K\x03u."[..], "{1: 3}"),
+        (b"}(G\0\0\0\0\0\0\0\0K\x02G\x80\0\0\0\0\0\0\0K\x03\x89K\x04u.", "{0.0: 4}"),
+        (b"}(G\x7f\xf8\0\0\0\0\0\0NG\x7f\xf8\0\0\0\0\0\0Nu.", "{nan: None, nan: None}"),
+        (
+            b"}(G\x43\xf0\0\0\0\0\0\0N\x8a\x09\0\0\0\0\0\0\0\0\x01K\x01u.",
+            "{1.8446744073709552e+19: 1}",
+        ),
+        (b"}(K\x01\x85N\x88\x85K\x02u.", "{(1,): 2}"),
+        (b"}(Va\nK\x01Va\nK\x02C\x01aK\x03u.", "{'a': 2, b'a': 3}"),
+        (b"\x8f(K\x01\x88K\x02G@\0\0\0\0\0\0\0\x90.", "{1, 2}"),
+        (b"(K\x05K\x05Va\n\x91.", "frozenset({5, 'a'})"),
+    ] {
+        assert_eq!(Value::from_slice(pickle).unwrap().to_string(), shown);
+    }
 }
