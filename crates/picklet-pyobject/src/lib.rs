@@ -9,6 +9,9 @@
 //! the load does not list.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[cfg(Py_GIL_DISABLED)]
+compile_error!("picklet reads object layouts and reference counts that need the GIL");
+
 pub mod decode;
 pub mod encode;
 mod object;

@@ -280,6 +280,75 @@ pub(crate) fn dict_next(obj: Obj, position: &mut ffi::Py_ssize_t) -> Option<(Obj
     }
 }
 
+/// The head of a dict's key table, as it is from 3.11 to 3.13 with the GIL
+/// (`Include/internal/pycore_dict.h`).
+#[cfg(not(Py_3_14))]
+#[repr(C)]
+struct DictKeys {
+    refcnt: isize,
+    log2_size: u8,
+    log2_index_bytes: u8,
+    kind: u8,
+    version: u32,
+    usable: isize,
+    entries: isize,
+}
+
+/// The pairs of an exact dict, in order. The dict must not change while they are walked.
+pub(crate) enum Pairs {
+    /// Straight from a table of pairs of pointers: all keys are str.
+    #[cfg(not(Py_3_14))]
+    Table { at: *const [*mut ffi::PyObject; 2], end: *const [*mut ffi::PyObject; 2] },
+    /// Through the interpreter.
+    Asked { dict: Obj, position: ffi::Py_ssize_t },
+}
+
+/// The pairs of an exact dict that nothing changes meanwhile.
+#[inline(always)]
+pub(crate) fn pairs(dict: Obj) -> Pairs {
+    #[cfg(not(Py_3_14))]
+    {
+        /// `DICT_KEYS_UNICODE`: a combined table whose entries are key and value only.
+        const UNICODE: u8 = 1;
+        let raw = dict.ptr().cast::<ffi::PyDictObject>();
+        // SAFETY: an exact dict. Its key table begins as `DictKeys`; behind it come the indexes,
+        // 2^log2_index_bytes bytes of them, then `entries` entries.
+        unsafe {
+            let keys = (*raw).ma_keys.cast::<DictKeys>();
+            if (*raw).ma_values.is_null() && (*keys).kind == UNICODE {
+                let indexes = keys.add(1).cast::<u8>();
+                let at = indexes.add(1 << (*keys).log2_index_bytes).cast::<[_; 2]>();
+                return Pairs::Table { at, end: at.add((*keys).entries as usize) };
+            }
+        }
+    }
+    Pairs::Asked { dict, position: 0 }
+}
+
+impl Pairs {
+    #[inline(always)]
+    pub(crate) fn next(&mut self) -> Option<(Obj, Obj)> {
+        match self {
+            #[cfg(not(Py_3_14))]
+            Pairs::Table { at, end } => {
+                while *at < *end {
+                    // SAFETY: an entry of the table; a deleted one has no value. What is there
+                    // the dict holds.
+                    unsafe {
+                        let [key, value] = **at;
+                        *at = (*at).add(1);
+                        if !value.is_null() {
+                            return Some((Obj::new(key), Obj::new(value)));
+                        }
+                    }
+                }
+                None
+            }
+            Pairs::Asked { dict, position } => dict_next(*dict, position),
+        }
+    }
+}
+
 #[inline(always)]
 pub(crate) fn set_len(obj: Obj) -> usize {
     // SAFETY: callers pass a set or a frozenset.

@@ -10,7 +10,7 @@ const FAST_NESTING_LIMIT: u32 = 50;
 
 impl Encoder<'_, '_> {
     /// A cap on what a pure run buffers, looked at once per batch.
-    fn check_pure_cap(&self) -> Done {
+    pub(super) fn check_pure_cap(&self) -> Done {
         if self.pure && self.out.written() > self.pure_cap { Err(Stop::Restart) } else { Ok(()) }
     }
 
@@ -27,6 +27,7 @@ impl Encoder<'_, '_> {
             0 => Ok(()),
             _ if !self.binary => self.append_one_by_one(obj),
             1 => self.append_only(obj),
+            _ if self.hot => self.pure_append_batches(obj),
             _ => self.append_batches(obj),
         };
         self.leave_fast(obj);
@@ -93,6 +94,7 @@ impl Encoder<'_, '_> {
             0 => Ok(()),
             _ if !self.binary => self.set_one_by_one(obj),
             1 => self.set_only(obj),
+            _ if self.hot => self.pure_set_batches(obj),
             _ => self.set_batches(obj),
         };
         self.leave_fast(obj);
@@ -233,7 +235,10 @@ impl Encoder<'_, '_> {
         if !counted {
             self.out.byte(b'(')?;
         }
-        for index in 0..len {
+        if self.hot {
+            self.pure_tuple_items(obj, unshared)?;
+        }
+        for index in 0..if self.hot { 0 } else { len } {
             let item = object::tuple_item(obj, index);
             // A tuple never changes, so that its items need no holding. It is memoised after its
             // items: one that can be met again inside itself brings all of them twice.

@@ -12,6 +12,7 @@ mod containers;
 mod global;
 mod memo;
 mod output;
+mod pure;
 mod reduce;
 mod scalars;
 mod segment;
@@ -215,6 +216,10 @@ pub(crate) struct Encoder<'a, 'py> {
     binary: bool,
     /// No Python code has run or will: objects of reference count 1 need no memo.
     pure: bool,
+    /// Pure, and protocol 4 or 5: the hot loops apply.
+    hot: bool,
+    /// Keys met in the record before.
+    keys: pure::KeyCache,
     /// Bytes at which a pure run gives up so that the full one may stream.
     pure_cap: u64,
     /// Emit memo opcodes for objects that cannot be met again.
@@ -261,6 +266,8 @@ impl<'a, 'py> Encoder<'a, 'py> {
             protocol: options.protocol,
             binary: options.protocol >= 1,
             pure,
+            hot: pure && options.protocol >= 4,
+            keys: pure::KeyCache::new(),
             pure_cap: if let Mode::PureUpTo(cap) = mode { cap } else { u64::MAX },
             put_unshared: options.style == Style::Compat,
             fast: options.fast,

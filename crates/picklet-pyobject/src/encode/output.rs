@@ -15,7 +15,9 @@ pub(crate) const FRAME_TARGET: usize = 64 * 1024;
 const FRAME_MIN: usize = 4;
 const FRAME_HEADER: usize = 9;
 const FRAME_OPCODE: u8 = 0x95;
-const FIRST_CAPACITY: usize = 256;
+const FIRST_CAPACITY: usize = 1024;
+/// Room that [`Output::begin_value`] promises: any scalar and its memo opcode.
+pub(crate) const SLACK: usize = 512;
 
 /// The output of one dump.
 pub(crate) struct Output {
@@ -28,6 +30,8 @@ pub(crate) struct Output {
     frame_start: usize,
     /// The length at which the next opcode boundary closes the frame.
     boundary: usize,
+    /// The length from which [`Output::begin_value`] has something to do.
+    watermark: usize,
     /// Bytes that have left for the file.
     flushed: u64,
     /// `file.write`, when the output streams.
@@ -44,6 +48,7 @@ impl Output {
             framing: false,
             frame_start: 0,
             boundary: usize::MAX,
+            watermark: 0,
             flushed: 0,
             write,
         };
@@ -80,12 +85,75 @@ impl Output {
                 self.len = 0;
                 self.capacity = 0;
                 self.boundary = usize::MAX;
+                self.watermark = 0;
                 return Err(Raised);
             }
             self.data = ffi::PyBytes_AsString(self.buffer).cast::<u8>();
         }
         self.capacity = capacity;
+        self.set_watermark();
         Ok(())
+    }
+
+    fn set_watermark(&mut self) {
+        self.watermark = self.boundary.min(self.capacity.saturating_sub(SLACK));
+    }
+
+    /// An opcode boundary that also makes room for [`SLACK`] bytes, in one comparison.
+    #[inline(always)]
+    pub(crate) fn begin_value(&mut self) -> Result<(), Raised> {
+        if self.len < self.watermark { Ok(()) } else { self.begin_value_slowly() }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn begin_value_slowly(&mut self) -> Result<(), Raised> {
+        self.opcode_boundary()?;
+        self.reserve(SLACK)
+    }
+
+    /// Appends the lowest `len` bytes of `word`, at most 8, after [`Output::begin_value`].
+    #[inline(always)]
+    pub(crate) fn word(&mut self, word: u64, len: usize) {
+        debug_assert!(len <= 8 && self.capacity - self.len >= 8);
+        // SAFETY: `begin_value` made room for SLACK bytes, of which a value uses few; what is
+        // written beyond `len` lies in that room and is overwritten later.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                word.to_le_bytes().as_ptr(),
+                self.data.add(self.len),
+                size_of::<u64>(),
+            );
+        }
+        self.len += len;
+    }
+
+    /// Appends up to 255 bytes after [`Output::begin_value`].
+    #[inline(always)]
+    pub(crate) fn short(&mut self, bytes: &[u8]) {
+        let len = bytes.len();
+        debug_assert!(len < 256 && self.capacity - self.len >= len);
+        // SAFETY: `begin_value` made room. Each pair of copies covers `len` bytes, overlapping
+        // where they are fewer than two widths; both lie within `bytes` and the room.
+        unsafe {
+            let (from, to) = (bytes.as_ptr(), self.data.add(self.len));
+            match len {
+                8..=16 => {
+                    std::ptr::copy_nonoverlapping(from, to, 8);
+                    std::ptr::copy_nonoverlapping(from.add(len - 8), to.add(len - 8), 8);
+                }
+                17..=32 => {
+                    std::ptr::copy_nonoverlapping(from, to, 16);
+                    std::ptr::copy_nonoverlapping(from.add(len - 16), to.add(len - 16), 16);
+                }
+                4..=7 => {
+                    std::ptr::copy_nonoverlapping(from, to, 4);
+                    std::ptr::copy_nonoverlapping(from.add(len - 4), to.add(len - 4), 4);
+                }
+                _ => std::ptr::copy_nonoverlapping(from, to, len),
+            }
+        }
+        self.len += len;
     }
 
     /// Appends bytes for which [`Output::reserve`] has made room.
@@ -134,6 +202,7 @@ impl Output {
         self.frame_start = self.len;
         self.write(&[0; FRAME_HEADER])?;
         self.boundary = self.len + FRAME_TARGET;
+        self.set_watermark();
         Ok(())
     }
 
@@ -158,6 +227,7 @@ impl Output {
             return;
         }
         self.boundary = usize::MAX;
+        self.set_watermark();
         let body = self.frame_start + FRAME_HEADER;
         let size = self.len - body;
         // SAFETY: the frame's header lies at frame_start, inside the buffer, before `len`.
@@ -232,6 +302,7 @@ impl Output {
         };
         self.len = 0;
         self.capacity = 0;
+        self.watermark = 0;
         self.data = std::ptr::null_mut();
         bytes
     }

@@ -120,7 +120,7 @@ impl Encoder<'_, '_> {
     }
 
     #[inline(never)]
-    fn save_other_text(&mut self, obj: Obj, text: Text<'_>) -> Done {
+    pub(super) fn save_other_text(&mut self, obj: Obj, text: Text<'_>) -> Done {
         if !self.binary {
             return self.save_escaped_text(obj);
         }
