@@ -155,6 +155,12 @@ impl Input {
         self
     }
 
+    /// Takes a path for messages.
+    pub(crate) fn rename(&mut self, path: PathBuf) {
+        self.name = path.to_string_lossy().into_owned();
+        self.path = path;
+    }
+
     /// The name that the caller gave; `-` is standard input.
     pub fn name(&self) -> &str {
         &self.name

@@ -19,6 +19,7 @@ pub mod error;
 pub mod input;
 mod journal;
 pub mod manifest;
+pub mod merge;
 pub mod name;
 pub mod progress;
 pub mod repair;
@@ -33,11 +34,14 @@ pub use draft::{Draft, Publisher, Receipt};
 pub use error::{Category, Error, Result};
 pub use input::{Format, Input};
 pub use manifest::{Entry, Header, Kind, Manifest, SharedCounts, Source, Xxh3};
+pub use merge::{MergeOptions, MergeReport, merge};
 pub use name::{segment_file, validate_names};
 pub use progress::{NoProgress, Progress, Totals};
 pub use repair::{RepairReport, repair};
 pub use size::parse_size;
-pub use split::{Names, Shared, SplitOptions, SplitReport, Target, split};
+pub use split::{
+    Contents, Names, Shared, SplitOptions, SplitReport, Target, count_items, extract, split,
+};
 pub use store::{Location, ReadAt};
 pub use verify::{Inspect, Inspected, VerifyOptions, VerifyReport, verify};
 pub use writer::{EntryMeta, Existing, SegmentsWriter};

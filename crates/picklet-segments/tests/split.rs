@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use picklet_segments::{Input, Location, Shared, SplitOptions, SplitReport, Target, split};
+use picklet_segments::{
+    Error, Existing, Input, Kind, Location, MergeOptions, Names, Shared, SplitOptions, SplitReport,
+    Target, count_items, extract, merge, split,
+};
 
 /// The interpreter to compare with; `None` after saying loudly that there is
 /// none.
@@ -95,10 +98,16 @@ fn segments_of_random_graphs_are_the_source_with_its_sharing() {
                 continue;
             }
             let out = source.with_extension(name);
-            if let Err(error) = cut(&source, &out, target) {
-                std::mem::forget(folder);
-                panic!("{}: {target:?}: {error}", source.display());
-            }
+            let report = match cut(&source, &out, target) {
+                Ok(report) => report,
+                Err(error) => panic!("{}: {target:?}: {error}", source.display()),
+            };
+            let merged = folder
+                .path()
+                .join(format!("{}.{name}.merged", source.file_stem().unwrap().to_str().unwrap()));
+            let mut file = std::fs::File::create(&merged).unwrap();
+            let options = MergeOptions { name: merged.clone(), ..MergeOptions::default() };
+            merge(&report.segments, &mut file, &options).unwrap();
         }
     }
     let said = oracle(&python, &["check", path]);
@@ -189,4 +198,193 @@ t = ([], 1, 2, 3, 4); t[0].append(t); pickle.dump(t, open(f'{folder}/itself2.pic
         let said = cut(&source, &out, Target::Items(1)).unwrap_err().to_string();
         assert!(said.contains("itself") || said.contains("whole container"), "{said}");
     }
+}
+
+#[test]
+fn items_taken_out_of_a_pickle_are_those_of_the_slice() {
+    let Some(python) = python() else { return };
+    let folder = folder();
+    run_python(
+        &python,
+        folder.path(),
+        "from collections import *
+shared = ['shared', {'k': 1}]
+items = [{'n': i, 's': shared, 't': (i, 'x' * (i % 70))} for i in range(2500)]
+values = {'list': items, 'tuple': tuple(items), 'dict': {f'k{i}': v for i, v in enumerate(items)},
+          'set': set(range(2500)), 'deque': deque(items), 'pair': tuple(items[:2])}
+for name, value in values.items():
+    for protocol in range(6):
+        pickle.dump(value, open(f'{folder}/{name}-{protocol}.pickle', 'wb'), protocol)",
+    );
+    let ranges =
+        [(0, 1), (1, 2), (999, 1001), (1000, 1001), (1234, 1300), (2499, 2500), (2400, 9999)];
+    for source in sources(folder.path()) {
+        let input = Input::file(&source).unwrap();
+        let contents = count_items(&input).unwrap();
+        let small = source.to_str().unwrap().contains("pair");
+        assert_eq!(contents.items, Some(if small { 2 } else { 2500 }));
+        assert_eq!(contents.end, Some(input.size()));
+        for (from, to) in ranges {
+            match extract(&input, from..to) {
+                Ok(bytes) => {
+                    std::fs::write(source.with_extension(format!("{from}-{to}")), bytes).unwrap();
+                }
+                Err(error) => {
+                    assert!(small && from >= 2, "{error}");
+                    assert!(error.to_string().contains("it has 2"), "{error}");
+                }
+            }
+        }
+        assert!(extract(&input, 3000..3001).is_err());
+    }
+    let said = run_python(
+        &python,
+        folder.path(),
+        "import os
+from itertools import islice
+checked = 0
+for name in sorted(os.listdir(folder)):
+    if name.endswith('.pickle'): continue
+    stem, span = name.split('.')
+    a, b = map(int, span.split('-'))
+    whole = pickle.load(open(f'{folder}/{stem}.pickle', 'rb'))
+    part = pickle.load(open(f'{folder}/{name}', 'rb'))
+    assert type(part) is type(whole), (name, type(part))
+    if isinstance(whole, dict):
+        assert list(part.items()) == list(whole.items())[a:b], name
+    else:
+        assert sorted(map(repr, part)) == sorted(map(repr, islice(whole, a, b))), name
+    if 'list' in name: assert all(i['s'] is part[0]['s'] for i in part)
+    checked += 1
+print(checked)",
+    );
+    assert_eq!(said, "222");
+}
+
+#[test]
+fn several_pickles_in_one_file_become_lists_of_them() {
+    let Some(python) = python() else { return };
+    let folder = folder();
+    run_python(
+        &python,
+        folder.path(),
+        "def make(i):
+    a = ['a', i]
+    return [{'n': i, 'a': a, 'b': a}, (a, a), i, 'text', None, {i, i + 1}, b'x' * 70000][i % 7]
+for protocol in list(range(6)) + ['mixed']:
+    with open(f'{folder}/stream-{protocol}.pickle', 'wb') as f:
+        for i in range(300):
+            pickle.dump(make(i), f, i % 6 if protocol == 'mixed' else protocol)",
+    );
+    for source in sources(folder.path()) {
+        for (name, target) in [
+            ("ten", Target::Items(10)),
+            ("bytes", Target::Bytes(100_000)),
+            ("parts", Target::Parts(4)),
+        ] {
+            let report = cut(&source, &source.with_extension(name), target).unwrap();
+            assert_eq!((report.items, report.segments.kind()), (300, Kind::List));
+            assert_eq!(report.warnings, Vec::<String>::new());
+            let count = report.segments.len();
+            match target {
+                Target::Items(_) => assert_eq!(count, 30),
+                Target::Parts(_) => assert_eq!(count, 4),
+                Target::Bytes(_) => assert!((20..50).contains(&count), "{count}"),
+            }
+        }
+    }
+    run_python(
+        &python,
+        folder.path(),
+        "import os
+for stem in sorted(n[:-7] for n in os.listdir(folder) if n.endswith('.pickle')):
+    objects = []
+    with open(f'{folder}/{stem}.pickle', 'rb') as f:
+        for i in range(300): objects.append(pickle.load(f))
+    for split in 'ten', 'bytes', 'parts':
+        joined = []
+        d = f'{folder}/{stem}.{split}'
+        for name in sorted(n for n in os.listdir(d) if n.endswith('.pickle')):
+            data = open(f'{d}/{name}', 'rb').read()
+            part = pickle.loads(data)
+            assert pickle._loads(data) == part and type(part) is list
+            joined += part
+        assert joined == objects, (stem, split)
+        for o in joined:
+            if isinstance(o, dict): assert o['a'] is o['b']
+            if isinstance(o, tuple): assert o[0] is o[1]",
+    );
+    // Something else after the pickles is left out, and said so; a pickle that
+    // is cut off is an error.
+    let whole = std::fs::read(folder.path().join("stream-4.pickle")).unwrap();
+    let source = folder.path().join("tail");
+    std::fs::write(&source, [&whole[..], b"\n\n"].concat()).unwrap();
+    let report = cut(&source, &folder.path().join("tail-out"), Target::Items(100)).unwrap();
+    assert!(report.warnings[0].contains("2 bytes after"), "{:?}", report.warnings);
+    std::fs::write(&source, &whole[..whole.len() - 5]).unwrap();
+    let said =
+        cut(&source, &folder.path().join("cut"), Target::Items(100)).unwrap_err().to_string();
+    assert!(said.contains("pickle 299") && said.contains("cut off"), "{said}");
+}
+
+#[test]
+fn names_shared_objects_and_resuming_follow_the_options() {
+    let Some(python) = python() else { return };
+    let folder = folder();
+    run_python(
+        &python,
+        folder.path(),
+        "shared = ['shared']
+pickle.dump([(i, shared, 'text') for i in range(5)], open(f'{folder}/s.pickle', 'wb'))",
+    );
+    let source = folder.path().join("s.pickle");
+    let input = Input::file(&source).unwrap();
+    let out = Location::local(folder.path().join("out"));
+    let names: Vec<String> = (1..=5).map(|i| format!("segment{i}")).collect();
+    let options = SplitOptions {
+        target: Target::Items(1),
+        names: Names::Listed(&names),
+        ..SplitOptions::default()
+    };
+    let report = split(&input, &out, &options).unwrap();
+    assert!(folder.path().join("out/segment5.pickle").is_file());
+    assert_eq!((report.shared.mutable, report.shared.atoms), (4, 4));
+    assert!(report.warnings[0].contains("4 objects that can change"), "{:?}", report.warnings);
+
+    assert!(matches!(split(&input, &out, &options), Err(Error::NotEmpty { .. })));
+    let again = SplitOptions { existing: Existing::Resume, ..options.clone() };
+    assert_eq!(split(&input, &out, &again).unwrap().resumed, 5);
+
+    let strict =
+        SplitOptions { existing: Existing::Overwrite, shared: Shared::Error, ..options.clone() };
+    let said = split(&input, &out, &strict).unwrap_err().to_string();
+    assert!(said.contains("items 1 to 1") && said.contains("--shared copy"), "{said}");
+
+    let few = SplitOptions {
+        existing: Existing::Overwrite,
+        names: Names::Listed(&names[..3]),
+        ..options.clone()
+    };
+    assert!(split(&input, &out, &few).unwrap_err().to_string().contains("3 names"));
+
+    // Stopped after two segments; the same command goes on from there.
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let dir = Location::local(folder.path().join("stopped"));
+    let by_one = Names::By(&|index, _| {
+        asked.store(index as usize, std::sync::atomic::Ordering::Relaxed);
+        Ok(format!("n{index}"))
+    });
+    let stop = || asked.load(std::sync::atomic::Ordering::Relaxed) >= 2;
+    let big = folder.path().join("big.pickle");
+    run_python(
+        &python,
+        folder.path(),
+        "pickle.dump(['x' * 3000000 + str(i) for i in range(8)], open(f'{folder}/big.pickle', 'wb'))",
+    );
+    let input = Input::file(&big).unwrap();
+    let options = SplitOptions { names: by_one, interrupt: &stop, ..options };
+    assert!(matches!(split(&input, &dir, &options), Err(Error::Interrupted)));
+    let options = SplitOptions { existing: Existing::Resume, interrupt: &|| false, ..options };
+    let report = split(&input, &dir, &options).unwrap();
+    assert_eq!((report.resumed > 0, report.segments.len()), (true, 8));
 }

@@ -244,10 +244,10 @@ class Different(Exception):
     pass
 
 
-def same(a, b):
+def same(a, b, sharing=True):
     """Raises Different unless the graphs of a and b are the same, sharing
     included (of all but atoms)."""
-    there, back, keep = {}, {}, []
+    there, back, keep, pairs = {}, {}, [], set()
     todo = [(a, b, "")]
     while todo:
         a, b, path = todo.pop()
@@ -260,7 +260,11 @@ def same(a, b):
             continue
         if a == () == b or (isinstance(a, frozenset) and not a and not b):
             continue
-        if id(a) in there or id(b) in back:
+        if not sharing:
+            if (id(a), id(b)) in pairs:
+                continue
+            pairs.add((id(a), id(b)))
+        elif id(a) in there or id(b) in back:
             if there.get(id(a)) != id(b) or back.get(id(b)) != id(a):
                 raise Different(f"{path}: shared otherwise than in the source: {a!r:.200}")
             continue
@@ -353,6 +357,20 @@ def check(folder):
                 print(f"{split}: {type(error).__name__}: {error}"[:2000])
                 sys.exit(1)
             checked += 1
+            merged = f"{folder}/{split}.merged"
+            if os.path.exists(merged):
+                try:
+                    with open(merged, "rb") as file:
+                        data = file.read()
+                    joined = load(data)
+                    with open(f"{folder}/{name}", "rb") as file:
+                        whole = pickle.load(file)
+                    same(whole, joined, sharing=False)
+                    if "all" in split:
+                        same(whole, joined)
+                except Exception as error:
+                    print(f"{split} merged: {type(error).__name__}: {error}"[:2000])
+                    sys.exit(1)
     print(f"checked {checked} splits, {segments} segments")
 
 

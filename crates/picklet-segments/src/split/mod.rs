@@ -32,19 +32,27 @@ use crate::writer::{EntryMeta, Existing, SegmentsWriter};
 mod checkpoint;
 mod emit;
 mod external;
+mod extract;
 mod items;
+mod join;
 mod ops;
 mod plan;
+mod rebase;
 mod root;
 mod scan;
+mod stream;
 mod walk;
 mod window;
 
+pub use extract::{Contents, count_items, extract};
+pub(crate) use join::{Member, Merged};
+
 use emit::{Emitter, Halt, Plan};
 use external::Resolver;
+use extract::top;
 use items::{Items, Step};
 use plan::Planner;
-use root::{Container, Found, Root};
+use root::{Container, Root};
 use window::{Fault, Window};
 
 /// How large segments are to be.
@@ -175,7 +183,9 @@ const LOOK_FIRST: u64 = 64 << 20;
 /// A pickle that holds a list, tuple, dict, set, frozenset, or one of
 /// `collections`' OrderedDict, defaultdict, Counter and deque gives segments of
 /// the same type, each with its share in order; an empty one gives one empty
-/// segment.
+/// segment. Several pickles in one file give lists of their objects. Bytes
+/// after the last pickle that cannot begin another are left out, and
+/// [`SplitReport::warnings`] says so.
 ///
 /// # Errors
 /// [`Error::Input`] with a byte offset when the input is no pickle, is cut off,
@@ -186,26 +196,54 @@ pub fn split(input: &Input, out: &Location, options: &SplitOptions<'_>) -> Resul
     if input.size() == 0 {
         return Err(Error::input(input.path(), None, "is empty: there is nothing to split"));
     }
-    let mut by_end = false;
     let mut existing = options.existing;
-    loop {
-        let root = root_of(input, by_end)?;
-        match Run::new(input, &root, out, options, existing).run() {
-            Ok(Some(report)) => return Ok(report),
-            Ok(None) if !by_end => {
-                by_end = true;
-                existing = Existing::Overwrite;
+    for by_end in [false, true] {
+        let root = match top(input, by_end)? {
+            Ok(root) => root,
+            Err(what) => {
+                if follows(input, first_end(input)?)? {
+                    return several(input, out, options, existing);
+                }
+                return Err(Error::NotAContainer { path: input.path().to_owned(), what });
             }
-            Ok(None) => {
-                return Err(Error::input(
-                    input.path(),
-                    None,
-                    "holds a container of an unknown form",
-                ));
+        };
+        let outcome = Run::new(input, &root, out, options, existing).run();
+        match outcome.map_err(|halt| told(halt, input.path()))? {
+            Outcome::Done(report) => return Ok(*report),
+            Outcome::Several { begun } => {
+                let existing = if begun { Existing::Overwrite } else { existing };
+                return several(input, out, options, existing);
             }
-            Err(halt) => return Err(told(halt, input.path())),
+            Outcome::Unfit { begun } => {
+                if begun {
+                    existing = Existing::Overwrite;
+                }
+            }
         }
     }
+    Err(Error::input(input.path(), None, "holds a container of an unknown form"))
+}
+
+/// Whether another pickle begins at `end`.
+fn follows(input: &Input, end: u64) -> Result<bool> {
+    Ok(end < input.size() && stream::begins(input, end)?)
+}
+
+/// Where the first pickle ends.
+fn first_end(input: &Input) -> Result<u64> {
+    let window = Window::new(input.data(), input.size());
+    let mut scanner = scan::Scanner::new(window, 0, 0, false);
+    join::object(&mut scanner, 0).map_err(|fault| told(fault.into(), input.path()))
+}
+
+/// Splits a file of several pickles.
+fn several(
+    input: &Input,
+    out: &Location,
+    options: &SplitOptions<'_>,
+    existing: Existing,
+) -> Result<SplitReport> {
+    stream::split_stream(input, out, options, existing, fingerprint(input, options)?)
 }
 
 fn check(options: &SplitOptions<'_>) -> Result<()> {
@@ -233,23 +271,6 @@ fn told(halt: Halt, path: &Path) -> Error {
     }
 }
 
-/// The container at the top of a pickle, or the error that says what is there
-/// instead.
-fn root_of(input: &Input, by_end: bool) -> Result<Root> {
-    let mut window = Window::new(input.data(), input.size());
-    let found = if by_end { root::find_by_end(&mut window, 0) } else { root::find(&mut window, 0) };
-    let found = found.map_err(|fault| match fault {
-        Fault::Bad(0, message) if !message.contains("cut off") => {
-            Fault::Bad(0, "this is not a pickle".to_owned())
-        }
-        fault => fault,
-    });
-    match found.map_err(|fault| told(fault.into(), input.path()))? {
-        Found::Root(root) => Ok(*root),
-        Found::Other(what) => Err(Error::NotAContainer { path: input.path().to_owned(), what }),
-    }
-}
-
 fn kind(container: Container) -> Kind {
     match container {
         Container::List => Kind::List,
@@ -258,6 +279,36 @@ fn kind(container: Container) -> Kind {
         Container::Set => Kind::Set,
         Container::FrozenSet => Kind::Frozenset,
     }
+}
+
+/// What a run was: two with the same fingerprint make the same segments.
+fn fingerprint(input: &Input, options: &SplitOptions<'_>) -> Result<String> {
+    Ok(format!(
+        "split 1 {} {:?} sha256={} names={}",
+        input.fingerprint()?,
+        options.target,
+        options.sha256,
+        match options.names {
+            Names::Numbered(base) => format!("numbered {base}"),
+            Names::Listed(names) => {
+                crate::manifest::Xxh3::of(names.join("/").as_bytes()).to_string()
+            }
+            Names::By(_) => "function".to_owned(),
+        }
+    ))
+}
+
+/// What came of a run.
+enum Outcome {
+    Done(Box<SplitReport>),
+    /// Other pickles follow the first. `begun`: segments were written.
+    Several {
+        begun: bool,
+    },
+    /// The container at the beginning is not the whole value.
+    Unfit {
+        begun: bool,
+    },
 }
 
 /// One run over one source.
@@ -293,13 +344,12 @@ impl<'r> Run<'r> {
         }
     }
 
-    /// Splits. `None` when the container at the beginning turned out not to be
-    /// the whole value.
-    fn run(&mut self) -> Result<Option<SplitReport>, Halt> {
-        if !self.look_first()? {
-            return Ok(None);
+    fn run(&mut self) -> Result<Outcome, Halt> {
+        if let Some(outcome) = self.look_first()? {
+            return Ok(outcome);
         }
-        let mut header = Header::new(kind(self.root.container), self.fingerprint()?);
+        let mut header =
+            Header::new(kind(self.root.container), fingerprint(self.input, self.options)?);
         header.source = Some(self.input.describe());
         header.sha256 = self.options.sha256;
         if let Some(class) = &self.root.class {
@@ -329,7 +379,7 @@ impl<'r> Run<'r> {
                 return Err(Error::Interrupted.into());
             }
             match items.step()? {
-                Step::Unfit => return Ok(None),
+                Step::Unfit => return Ok(Outcome::Unfit { begun: true }),
                 Step::Piece => {
                     planner.begin_piece(&items);
                     while let Some(plan) = planner.next_cut(&mut items) {
@@ -341,7 +391,10 @@ impl<'r> Run<'r> {
                     if let Some(plan) = planner.last_cut(&mut items, body_end) {
                         self.segment(&plan, &planner, &items, &mut emitter, &mut writer, &done)?;
                     }
-                    break self.after(end)?;
+                    if follows(self.input, end)? {
+                        return Ok(Outcome::Several { begun: true });
+                    }
+                    break self.after(end);
                 }
             }
         };
@@ -353,57 +406,45 @@ impl<'r> Run<'r> {
             ));
         }
         let segments = writer.finish()?;
-        Ok(Some(SplitReport {
+        Ok(Outcome::Done(Box::new(SplitReport {
             segments,
             items: planner.items(),
             resumed: self.resumed,
             shared: self.shared,
             warnings,
-        }))
+        })))
     }
 
-    /// Goes over the first bytes without writing anything. False when the
-    /// container is not the whole value.
-    fn look_first(&self) -> Result<bool, Halt> {
+    /// Goes over the first bytes without writing anything; gives an outcome
+    /// when that is clear already and not to be written.
+    fn look_first(&self) -> Result<Option<Outcome>, Halt> {
         let mut items = Items::new(Window::new(self.input.data(), self.input.size()), self.root)?;
         loop {
             if (self.options.interrupt)() {
                 return Err(Error::Interrupted.into());
             }
             match items.step()? {
-                Step::Unfit => return Ok(false),
-                Step::End { .. } => return Ok(true),
-                Step::Piece if items.piece().end.start > LOOK_FIRST => return Ok(true),
+                Step::Unfit => return Ok(Some(Outcome::Unfit { begun: false })),
+                Step::End { end, .. } => {
+                    let several = follows(self.input, end)?;
+                    return Ok(several.then_some(Outcome::Several { begun: false }));
+                }
+                Step::Piece if items.piece().end.start > LOOK_FIRST => return Ok(None),
                 Step::Piece => {}
             }
         }
     }
 
-    /// What follows the pickle.
-    fn after(&self, end: u64) -> Result<Vec<String>, Halt> {
+    /// What to say of bytes that follow the pickle and are none.
+    fn after(&self, end: u64) -> Vec<String> {
         let rest = self.input.size() - end;
         if rest == 0 {
-            return Ok(Vec::new());
+            return Vec::new();
         }
-        Ok(vec![format!(
+        vec![format!(
             "{}: {rest} bytes after the pickle's end at byte {end} are left out",
             self.input.path().display()
-        )])
-    }
-
-    fn fingerprint(&self) -> Result<String> {
-        Ok(format!(
-            "split 1 {} {:?} sha256={} names={}",
-            self.input.fingerprint()?,
-            self.options.target,
-            self.options.sha256,
-            match self.options.names {
-                Names::Numbered(base) => format!("numbered {base}"),
-                Names::Listed(names) =>
-                    crate::manifest::Xxh3::of(names.join("/").as_bytes()).to_string(),
-                Names::By(_) => "function".to_owned(),
-            }
-        ))
+        )]
     }
 
     /// Writes one segment, unless an earlier run has.
@@ -430,10 +471,8 @@ impl<'r> Run<'r> {
             writer.discard(&entry.file)?;
         }
         let draft = writer.draft(&file)?;
-        let mut out = BufWriter::with_capacity(
-            64 * 1024,
-            Guarded { draft, interrupt: self.options.interrupt, since: 0, stopped: false },
-        );
+        let mut out =
+            BufWriter::with_capacity(64 * 1024, Guarded::new(draft, self.options.interrupt));
         let path = self.out.path().join(&file);
         let written = emitter
             .emit(plan, planner.checkpoints(), &items.container_ids, &mut out, &mut |error| {
@@ -510,6 +549,12 @@ struct Guarded<'o> {
     interrupt: &'o (dyn Fn() -> bool + Sync),
     since: usize,
     stopped: bool,
+}
+
+impl<'o> Guarded<'o> {
+    fn new(draft: Draft, interrupt: &'o (dyn Fn() -> bool + Sync)) -> Self {
+        Guarded { draft, interrupt, since: 0, stopped: false }
+    }
 }
 
 /// Bytes written between two looks at whether to stop.

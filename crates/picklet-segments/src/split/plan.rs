@@ -7,9 +7,16 @@ use super::items::{Items, Piece};
 use super::root::Root;
 use super::scan::Slot;
 
+/// What decides where segments end.
+enum Rule {
+    Target(Target),
+    /// Before the items with these numbers, which ascend.
+    Items(Vec<u64>),
+}
+
 /// Decides where segments begin and end.
 pub(crate) struct Planner {
-    target: Target,
+    rule: Rule,
     stride: usize,
     /// Where the items begin, and bytes from there to the end of the source.
     body: u64,
@@ -25,9 +32,18 @@ pub(crate) struct Planner {
 impl Planner {
     /// A planner for a source of `size` bytes.
     pub(crate) fn new(target: Target, root: &Root, size: u64) -> Self {
+        Planner::with(Rule::Target(target), root, size)
+    }
+
+    /// A planner that cuts before the items with these numbers, which ascend.
+    pub(crate) fn at(items: Vec<u64>, root: &Root, size: u64) -> Self {
+        Planner::with(Rule::Items(items), root, size)
+    }
+
+    fn with(rule: Rule, root: &Root, size: u64) -> Self {
         let end = root.body_end.unwrap_or(size);
         Planner {
-            target,
+            rule,
             stride: root.stride(),
             body: root.body,
             length: end.saturating_sub(root.body),
@@ -123,7 +139,15 @@ impl Planner {
         if least >= count {
             return None;
         }
-        let at = match self.target {
+        let target = match &self.rule {
+            Rule::Target(target) => *target,
+            Rule::Items(items) => {
+                let next = *items.iter().find(|item| **item > from.item)?;
+                let at = usize::try_from(next.checked_sub(self.items)?).ok()?;
+                return (at < count).then_some(at);
+            }
+        };
+        let at = match target {
             Target::Items(most) => {
                 usize::try_from((from.item.saturating_add(most)).saturating_sub(self.items)).ok()?
             }

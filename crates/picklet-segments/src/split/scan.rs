@@ -202,6 +202,14 @@ impl<'a> Scanner<'a> {
         self.odd_frames
     }
 
+    /// Begins another pickle, at `offset`.
+    pub(crate) fn restart(&mut self, offset: u64) {
+        self.clear();
+        self.offset = offset;
+        self.memo = 0;
+        self.gaps = false;
+    }
+
     /// Empties the stack: the container took everything.
     pub(crate) fn clear(&mut self) {
         self.height = 0;

@@ -43,6 +43,8 @@ pub(crate) enum Change {
     Id(u64),
     /// It is left out.
     Drop,
+    /// It becomes a PUT with this number, whatever it was.
+    Put(u64),
 }
 
 /// A walk from one offset to another.
@@ -178,7 +180,9 @@ impl<'a> Walk<'a> {
     }
 
     /// Copies what is left of the walk to `out`, asking `change` about every
-    /// [`Ref`]. Ends after a STOP, which `change` decides about too.
+    /// [`Ref`]. Ends after a STOP, which `change` decides about too. Calls
+    /// `out.flush()` only where an operation ends, so that what frames the
+    /// bytes can do so there.
     /// Returns the offset where it ended.
     pub(crate) fn copy<E: From<Fault>>(
         &mut self,
@@ -200,16 +204,22 @@ impl<'a> Walk<'a> {
                             Change::Id(id) => {
                                 write_id(found.opcode, id, out).map_err(&mut *failed)?;
                             }
+                            Change::Put(id) => {
+                                write_id(LONG_BINPUT, id, out).map_err(&mut *failed)?;
+                            }
                             Change::Keep | Change::Drop => {}
                         }
                     }
                     if found.opcode == STOP {
-                        self.flush(&mut written, found.end, out, failed)?;
+                        if written < found.end {
+                            self.flush(&mut written, found.end, out, failed)?;
+                        }
                         return Ok(found.end);
                     }
                 }
                 Step::Block => {
                     self.flush(&mut written, self.offset, out, failed)?;
+                    out.flush().map_err(&mut *failed)?;
                     self.window.load(self.offset).map_err(Fault::from)?;
                 }
                 Step::End => {
