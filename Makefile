@@ -15,6 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= read write
 
 # pyo3's build script and the tests that ask CPython use the same interpreter.
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
@@ -78,9 +79,14 @@ bench: build $(VENV)/test-tools
 	$(BIN)/python crates/picklet-bench/python/main_job.py
 	cargo bench --package picklet-bench
 
+# Each target starts from the seeds in the tree; what it finds worth keeping goes to fuzz/corpus.
 fuzz:
-	@echo "make fuzz will run each target of fuzz/ for FUZZ_SECONDS=$(FUZZ_SECONDS) seconds; no target is written yet."
-	@exit 1
+	@cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked
+	@for target in $(FUZZ_TARGETS); do \
+	    mkdir -p fuzz/corpus/$$target; \
+	    cargo +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/read -- \
+	        -max_total_time=$(FUZZ_SECONDS) -dict=fuzz/opcodes.dict -rss_limit_mb=2048 || exit 1; \
+	done
 
 test-engines:
 	@echo "make test-engines will run one contract suite on Dask, Ray and Spark, and the stores on S3; it is not written yet."

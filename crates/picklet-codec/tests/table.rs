@@ -157,16 +157,27 @@ fn argument(info: &OpcodeInfo) -> String {
     format!("{extent} (`{name}`)")
 }
 
-#[test]
-fn docs_opcodes_md_is_made_from_the_table() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/opcodes.md");
-    let page = page();
+/// A file that is made from the table, rewritten where PICKLET_BLESS is set.
+#[track_caller]
+fn made_file(name: &str, content: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name);
     if std::env::var_os("PICKLET_BLESS").is_some() {
-        std::fs::write(&path, &page).unwrap();
+        std::fs::write(&path, content).unwrap();
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
-        found == page,
-        "docs/opcodes.md is stale: run PICKLET_BLESS=1 cargo test -p picklet-codec --test table"
+        found == content,
+        "{name} is stale: run PICKLET_BLESS=1 cargo test -p picklet-codec --test table"
     );
+}
+
+#[test]
+fn docs_opcodes_md_is_made_from_the_table() {
+    made_file("docs/opcodes.md", &page());
+}
+
+#[test]
+fn the_fuzz_dictionary_is_made_from_the_table() {
+    let lines = OPCODES.iter().map(|info| format!("{}=\"\\x{:02x}\"\n", info.name, info.byte));
+    made_file("fuzz/opcodes.dict", &lines.collect::<String>());
 }

@@ -1,0 +1,206 @@
+//! What the fuzz targets do, as ordinary functions: `fuzz_targets/` only hands them bytes, and
+//! the tests here run them over the seeds without a fuzzer.
+#![forbid(unsafe_code)]
+
+use std::io::{self, Read};
+
+use picklet_codec::{
+    Arg, Driver, Error, ErrorKind, Items, Limits, Machine, Op, PickleStr, Reader, Result,
+    StreamReader, Writer, run,
+};
+
+/// Reads `data` as a pickle from a slice and from a stream that drips, and runs it: the answers
+/// must agree, places must follow one another, and nothing may panic.
+pub fn read(data: &[u8]) {
+    let from_slice = listed(data);
+    let mut stream = StreamReader::new(Drip(data));
+    let mut count = 0;
+    let stream_error = loop {
+        match stream.next_op() {
+            Ok(Some(op)) => {
+                if let Some(expected) = from_slice.0.get(count) {
+                    assert_eq!(format!("{op:?}"), *expected);
+                }
+                count += 1;
+            }
+            Ok(None) => break None,
+            Err(error) => break Some(error),
+        }
+    };
+    match (&from_slice.1, &stream_error) {
+        (None, None) => assert_eq!(count, from_slice.0.len()),
+        (Some(slice), _) if is_frame(slice) => assert!(count >= from_slice.0.len()),
+        (Some(slice), Some(stream)) => assert_same(slice, stream),
+        (slice, stream) => panic!("slice {slice:?}, stream {stream:?}"),
+    }
+    let slice = run(&mut Reader::new(data), &mut Words(0));
+    let mut stream = StreamReader::new(data).without_read_ahead();
+    let streamed = Driver::new(Limits::default()).run_stream(&mut stream, &mut Words(0));
+    match (slice, streamed) {
+        (Ok(slice), Ok(streamed)) => assert_eq!(slice, streamed),
+        (Err(slice), Err(streamed)) if !is_frame(&slice) => {
+            assert_same(&slice, &streamed);
+        }
+        (Err(slice), _) => assert!(is_frame(&slice), "{slice}"),
+        (slice, streamed) => panic!("slice {slice:?}, stream {streamed:?}"),
+    }
+}
+
+/// A slice knows that a declared length is not there; a stream can only hold it to the cap.
+fn assert_same(slice: &Error, stream: &Error) {
+    let capped = matches!(stream.kind(), ErrorKind::Limit { limit: "argument_bytes", .. });
+    if matches!(slice.kind(), ErrorKind::Truncated { .. }) && capped {
+        return;
+    }
+    assert_eq!(slice.to_string(), stream.to_string());
+}
+
+/// A frame past the end is an error at once in a slice, and later or never in a stream.
+fn is_frame(error: &Error) -> bool {
+    error.opcode() == Some(picklet_codec::Opcode::Frame)
+}
+
+fn listed(data: &[u8]) -> (Vec<String>, Option<Error>) {
+    let mut reader = Reader::new(data);
+    let mut ops = Vec::new();
+    let mut end = 0;
+    loop {
+        match reader.next_op() {
+            Ok(Some(op)) => {
+                assert_eq!(op.offset, end);
+                assert!(op.end > op.offset && op.end <= data.len() as u64);
+                end = op.end;
+                ops.push(format!("{op:?}"));
+            }
+            Ok(None) => return (ops, None),
+            Err(error) => return (ops, Some(error)),
+        }
+    }
+}
+
+/// Writes each scalar that `data` holds at each protocol: what is read back must be the same.
+pub fn write(data: &[u8]) {
+    let mut reader = Reader::new(data);
+    while let Ok(Some(op)) = reader.next_op() {
+        for protocol in 0..=5 {
+            let Some(bytes) = written(op, protocol) else { continue };
+            let mut again = Reader::new(&bytes);
+            let read = loop {
+                let op = again.next_op().expect("what was written is valid").expect("a value");
+                if !matches!(op.opcode.name(), "PROTO" | "FRAME") {
+                    break op;
+                }
+            };
+            assert!(same(op.arg, read.arg), "{op:?} came back as {read:?}");
+        }
+    }
+}
+
+fn written(op: Op<'_>, protocol: u8) -> Option<Vec<u8>> {
+    let mut writer = Writer::new(Vec::new(), protocol).ok()?;
+    writer.start().ok()?;
+    let result = match op.arg {
+        Arg::Int(value) => writer.int(value),
+        Arg::BigInt(bytes) => writer.big_int(bytes),
+        Arg::Float(value) => writer.float(value),
+        Arg::Str(text) => writer.str(text),
+        Arg::Bytes(bytes) if op.opcode.name().contains("STRING") => writer.string(bytes),
+        Arg::Bytes(bytes) => writer.bytes(bytes),
+        _ => return None,
+    };
+    result.ok()?;
+    writer.stop().ok()?;
+    writer.into_inner().ok()
+}
+
+fn same(before: Arg<'_>, after: Arg<'_>) -> bool {
+    use picklet_codec::text;
+    match (before, after) {
+        // 0 and 1 stay ints: only `00` and `01` are bools.
+        (Arg::Int(before), Arg::Int(after)) => before == after,
+        (Arg::BigInt(before), Arg::BigInt(after)) => {
+            text::trim_le_bytes(before) == text::trim_le_bytes(after)
+        }
+        (Arg::BigInt(before), Arg::IntText(line)) => {
+            text::trim_le_bytes(before) == text::trim_le_bytes(&text::int_text_to_le_bytes(line))
+        }
+        (Arg::Float(before), Arg::Float(after)) => {
+            before.to_bits() == after.to_bits() || (before.is_nan() && after.is_nan())
+        }
+        (Arg::Str(before), Arg::Str(after)) => before == after,
+        (Arg::Str(before), Arg::EscapedStr(line)) => {
+            text::unescape_unicode(line).is_ok_and(|after| after.as_pickle_str() == before)
+        }
+        (Arg::Bytes(before), Arg::Bytes(after)) => before == after,
+        (Arg::Bytes(before), Arg::EscapedBytes(inner)) => {
+            text::unescape_string(inner).is_ok_and(|after| *after == *before)
+        }
+        _ => false,
+    }
+}
+
+/// Gives three bytes at a time.
+struct Drip<'a>(&'a [u8]);
+
+impl Read for Drip<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let (now, later) = self.0.split_at(self.0.len().min(3).min(to.len()));
+        to[..now.len()].copy_from_slice(now);
+        self.0 = later;
+        Ok(now.len())
+    }
+}
+
+/// Values that are numbers, given out in the order of their making.
+struct Words(u64);
+
+macro_rules! word_for {
+    ($($name:ident($($arg:ty),*);)+) => {
+        $(fn $name(&mut self, $(_: $arg),*) -> Result<u64> {
+            self.0 += 1;
+            Ok(self.0)
+        })+
+    };
+}
+
+macro_rules! unit_for {
+    ($($name:ident($($arg:ty),*);)+) => {
+        $(fn $name(&mut self, $(_: $arg),*) -> Result<()> {
+            Ok(())
+        })+
+    };
+}
+
+impl Machine for Words {
+    type Value = u64;
+    word_for! {
+        none(); bool(bool); int(i64); big_int(&[u8]); float(f64); str(PickleStr<'_>); bytes(&[u8]);
+        byte_array(&[u8]); string(&[u8]); empty_tuple(); tuple(Items<'_, u64>); empty_list();
+        list(Items<'_, u64>); empty_dict(); dict(Items<'_, u64>); empty_set();
+        frozenset(Items<'_, u64>); global(&str, &str); stack_global(u64, u64); extension(u32);
+        reduce(u64, u64); new_object(u64, u64); new_object_ex(u64, u64, u64);
+        inst(&str, &str, Items<'_, u64>); obj(u64, Items<'_, u64>); persistent_id(&str);
+        binary_persistent_id(u64); next_buffer(); readonly_buffer(u64);
+    }
+    unit_for! {
+        append(&mut u64, u64); appends(&mut u64, Items<'_, u64>); set_item(&mut u64, u64, u64);
+        set_items(&mut u64, Items<'_, u64>); add_items(&mut u64, Items<'_, u64>);
+        build(&mut u64, u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_seed_passes_every_target() {
+        let seeds = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds/read");
+        let mut count = 0;
+        for entry in std::fs::read_dir(seeds).unwrap() {
+            let data = std::fs::read(entry.unwrap().path()).unwrap();
+            super::read(&data);
+            super::write(&data);
+            count += 1;
+        }
+        assert!(count > 50, "{count} seeds");
+    }
+}
