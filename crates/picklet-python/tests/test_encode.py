@@ -62,6 +62,14 @@ def test_the_python_pickler_module_can_take_native_output_apart(name):
     pickletools.dis(_picklet.dumps(SPECIMENS[name], 5), out=io.StringIO())
 
 
+@pytest.mark.parametrize("pad", range(24))
+def test_frames_end_where_those_of_c_pickle_end(pad):
+    nested = ["x" * pad, *([[i], {"a": [i, (i,)]}, (i, [i, i])] for i in range(6000))]
+    lists = ["x" * pad, *([i, i] for i in range(30_000))]
+    for obj in (nested, lists, {"k": lists, **{i: [i, i] for i in range(3000)}}):
+        assert _picklet.compat_dumps(obj, 4) == pickle.dumps(obj, 4)
+
+
 def test_native_output_leaves_out_memo_opcodes_that_nothing_refers_to():
     records = [{"id": i, "name": f"n{i}"} for i in range(100)]
     ours = _picklet.dumps(records)

@@ -15,8 +15,6 @@ const BATCH: usize = 1000;
 /// Positions of keys that are remembered.
 const KEYS: usize = 32;
 
-const MARK: u64 = b'(' as u64;
-
 /// The keys of the last dict that were met in the memo, by position.
 pub(super) struct KeyCache {
     slots: [(usize, u32); KEYS],
@@ -148,8 +146,8 @@ impl Encoder<'_, '_> {
         let len = object::list_len(obj);
         let mut index = 0;
         while index < len {
-            self.out.begin_value()?;
-            self.out.word(MARK, 1);
+            // Not an opcode boundary: C looks for the frame's end before values only.
+            self.out.byte(b'(')?;
             let end = len.min(index + BATCH);
             while index < end
                 && let Some(item) = object::list_item(obj, index)
