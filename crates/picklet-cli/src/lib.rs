@@ -21,6 +21,7 @@ mod progress;
 mod show;
 mod source;
 mod summary;
+mod values;
 
 use std::ffi::OsString;
 

@@ -4,7 +4,9 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use anyhow::Result;
-use picklet_segments::{Error, Input, Location, Segments};
+use picklet_segments::{Error, Input, Location, Segments, count_items};
+
+use crate::summary::{Stopped, summarize};
 
 /// A segments directory or a file.
 pub(crate) enum Place {
@@ -33,12 +35,44 @@ pub(crate) fn open(path: &Path) -> Result<Input> {
 
 /// All of a file's bytes.
 pub(crate) fn read(input: &Input) -> Result<Vec<u8>> {
+    part(input, 0, input.size())
+}
+
+/// The bytes from `start` to `end`.
+pub(crate) fn part(input: &Input, start: u64, end: u64) -> Result<Vec<u8>> {
     let too_large = || Error::input(input.path(), None, "does not fit the memory");
-    let size = usize::try_from(input.size()).map_err(|_| too_large())?;
+    let size = usize::try_from(end.saturating_sub(start)).map_err(|_| too_large())?;
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(size).map_err(|_| too_large())?;
     bytes.resize(size, 0);
-    let read = input.data().read_exact_at(0, &mut bytes);
+    let read = input.data().read_exact_at(start, &mut bytes);
     read.map_err(|e| Error::io("read", input.path(), e))?;
     Ok(bytes)
+}
+
+/// Where the first pickle of `input` ends. All of it is scanned, in memory that does not grow.
+pub(crate) fn first_end(input: &Input) -> Result<u64> {
+    if input.size() == 0 {
+        return Err(Error::input(input.path(), None, "is empty: there is no pickle in it").into());
+    }
+    if let Some(end) = count_items(input)?.end {
+        return Ok(end);
+    }
+    end_of(input, 0)
+}
+
+/// Where the pickle that begins at `start` ends.
+pub(crate) fn end_of(input: &Input, start: u64) -> Result<u64> {
+    let summary =
+        summarize(input.data(), input.size(), start).map_err(|stopped| match stopped {
+            Stopped::Wrong(wrong) => Error::input(input.path(), wrong.offset, wrong.what),
+            Stopped::Io(error) => Error::io("read", input.path(), error),
+        })?;
+    Ok(summary.end)
+}
+
+/// One segment, to be read in parts.
+pub(crate) fn segment(segments: &Segments, index: usize) -> Result<Input> {
+    let name = segments.path(index)?.to_string_lossy().into_owned();
+    Ok(Input::read_at(name, segments.open_segment(index)?)?)
 }

@@ -301,3 +301,102 @@ fn ctrl_c_keeps_what_is_finished_and_the_next_run_goes_on() {
     let told = run(dir.path(), args).good();
     assert!(told.contains("3 segments, 1 of them from an earlier run"), "{told}");
 }
+
+#[test]
+fn merge_gives_back_what_was_split() {
+    let dir = folder();
+    fs::write(dir.path().join("a.pickle"), numbers(3000)).unwrap();
+    run(dir.path(), ["split", "a.pickle", "-o", "in", "--count", "700"]).good();
+    let told = run(dir.path(), ["merge", "in", "-o", "합친 것.pickle"]).good();
+    assert!(told.contains("list of 5 segments"), "{told}");
+    let read =
+        "import pickle; assert pickle.load(open('합친 것.pickle', 'rb')) == list(range(3000))";
+    ask_python(dir.path(), read, &[]);
+    let output = picklet(dir.path()).args(["merge", "in", "-o", "-"]).output().unwrap();
+    assert_eq!(output.stdout, fs::read(dir.path().join("합친 것.pickle")).unwrap());
+    run(dir.path(), ["merge", "in", "-o", "-", "--json"]).refused(&["--json"]);
+    run(dir.path(), ["merge", "nowhere", "-o", "x"]).refused(&["nowhere"]);
+    run(dir.path(), ["merge", "in", "-o", "no/such/folder/x"]).refused(&["No such file"]);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_ends_a_merge_with_its_name() {
+    let dir = folder();
+    fs::write(dir.path().join("a.pickle"), numbers(3000)).unwrap();
+    run(dir.path(), ["split", "a.pickle", "-o", "in", "--count", "700"]).good();
+    run(dir.path(), ["merge", "in", "-o", "/dev/full"]).refused(&["/dev/full", "No space left"]);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = std::process::Command::new(picklet(dir.path()).get_program());
+    command.args(["merge", "in", "-o", "-"]).current_dir(dir.path()).stdout(full);
+    Ran::from(command.output().unwrap()).refused(&["No space left"]);
+}
+
+#[test]
+fn cat_and_get_print_items_as_python_would() {
+    let dir = folder();
+    let write = "
+import pickle
+data = [{'이름': '김', 'n': i, 'x': [1.5, None, (True, b'a')]} for i in range(10)]
+pickle.dump(data, open('목록.pickle', 'wb'))
+pickle.dump({'a': 1, 'b': [2]}, open('dict.pickle', 'wb'))
+with open('many.pickle', 'wb') as f:
+    for i in range(4):
+        pickle.dump([i, i], f)
+print(repr(data[7]))
+";
+    let Some(want) = ask_python(dir.path(), write, &[]) else { return };
+    assert_eq!(run(dir.path(), ["get", "목록.pickle", "7"]).good(), want);
+    run(dir.path(), ["split", "목록.pickle", "-o", "in", "--count", "4"]).good();
+    assert_eq!(run(dir.path(), ["get", "in", "7"]).good(), want);
+    let all = run(dir.path(), ["cat", "in"]).good();
+    assert_eq!(all, run(dir.path(), ["cat", "목록.pickle"]).good());
+    assert_eq!(all.lines().count(), 10);
+    for limit in ["0", "1", "5", "99"] {
+        let some = run(dir.path(), ["cat", "in", "--limit", limit]).good();
+        assert_eq!(some, run(dir.path(), ["cat", "목록.pickle", "--limit", limit]).good());
+        assert_eq!(some.lines().count(), limit.parse::<usize>().unwrap().min(10));
+    }
+    let json = run(dir.path(), ["get", "in", "9", "--json"]).good();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["이름"], &json["n"]), (&"김".into(), &9.into()));
+
+    assert_eq!(run(dir.path(), ["cat", "dict.pickle"]).good(), "'a': 1\n'b': [2]\n");
+    assert_eq!(run(dir.path(), ["get", "dict.pickle", "1", "--json"]).good(), "[\"b\", [2]]\n");
+    assert_eq!(run(dir.path(), ["cat", "many.pickle"]).good(), "[0, 0]\n[1, 1]\n[2, 2]\n[3, 3]\n");
+    assert_eq!(run(dir.path(), ["get", "many.pickle", "2"]).good(), "[2, 2]\n");
+    run(dir.path(), ["get", "many.pickle", "4"]).refused(&["many.pickle", "4 pickles"]);
+    run(dir.path(), ["get", "in", "10"]).refused(&["no item 10", "10 items"]);
+    run(dir.path(), ["get", "목록.pickle", "10"]).refused(&["목록.pickle"]);
+
+    let piped =
+        picklet(dir.path()).args(["cat", "in", "--pickle", "--limit", "6"]).output().unwrap();
+    fs::write(dir.path().join("stream"), piped.stdout).unwrap();
+    let read = "
+import pickle
+f = open('stream', 'rb')
+assert [d['n'] for d in pickle.load(f) + pickle.load(f)] == [0, 1, 2, 3, 4, 5] and not f.read()
+";
+    ask_python(dir.path(), read, &[]);
+}
+
+#[test]
+fn cat_and_get_refuse_what_is_no_pickle() {
+    let dir = folder();
+    fs::write(dir.path().join("빈.pickle"), b"").unwrap();
+    fs::write(dir.path().join("cut.pickle"), &numbers(100)[..60]).unwrap();
+    fs::write(dir.path().join("text"), b"hello\n").unwrap();
+    fs::write(dir.path().join("seven"), b"K\x07.").unwrap();
+    for args in [&["cat"][..], &["cat", "--limit", "2"], &["get", "0"]] {
+        let of = |name| {
+            let (command, more) = args.split_first().unwrap();
+            run(dir.path(), std::iter::once(*command).chain([name]).chain(more.iter().copied()))
+        };
+        of("빈.pickle").refused(&["빈.pickle", "empty"]);
+        of("cut.pickle").refused(&["cut.pickle", "byte"]);
+        of("text").refused(&["text", "byte"]);
+        of("nowhere").refused(&["nowhere"]);
+    }
+    assert_eq!(run(dir.path(), ["cat", "seven"]).good(), "7\n");
+    run(dir.path(), ["get", "seven", "0"]).refused(&["seven"]);
+}

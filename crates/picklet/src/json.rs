@@ -19,6 +19,7 @@
 //! the caller's cap.
 
 use picklet_codec::{Error, PickleStr, Result, pyrepr};
+use rustc_hash::FxHashSet;
 
 use crate::graph::{Effect, Id};
 use crate::value::{Instance, Items, Kind, Pairs, ValueRef};
@@ -28,11 +29,8 @@ use crate::value::{Instance, Items, Kind, Pairs, ValueRef};
 /// # Errors
 /// An object inside itself, an int past 4300 digits, and more than `max_bytes`.
 pub fn to_json(value: ValueRef<'_>, max_bytes: usize) -> Result<String> {
-    let mut writer = Writer {
-        out: String::new(),
-        open: vec![false; value.graph.len()],
-        tasks: vec![Task::Show(value)],
-    };
+    let mut writer =
+        Writer { out: String::new(), open: FxHashSet::default(), tasks: vec![Task::Show(value)] };
     while let Some(task) = writer.tasks.pop() {
         if writer.out.len() > max_bytes {
             return Err(Error::custom(format!(
@@ -58,7 +56,8 @@ enum Task<'g> {
 
 struct Writer<'g> {
     out: String,
-    open: Vec<bool>,
+    /// A set, and not a flag for each object: see the printer of `repr`.
+    open: FxHashSet<u32>,
     tasks: Vec<Task<'g>>,
 }
 
@@ -74,9 +73,7 @@ impl<'g> Writer<'g> {
             Task::Show(value) => return self.show(value),
             Task::Text(text) => self.out.push_str(text),
             Task::Close(id) => {
-                if let Some(flag) = self.open.get_mut(id.0 as usize) {
-                    *flag = false;
-                }
+                self.open.remove(&id.0);
             }
             Task::Row(mut items, first) => {
                 if let Some(item) = items.next() {
@@ -124,14 +121,12 @@ impl<'g> Writer<'g> {
         inner: Task<'g>,
         end: &'static str,
     ) -> Result<()> {
-        let Some(flag) = self.open.get_mut(value.id.0 as usize) else { return Ok(()) };
-        if *flag {
+        if !self.open.insert(value.id.0) {
             return Err(Error::custom(format!(
                 "JSON cannot hold a {} that contains itself",
                 value.type_name()
             )));
         }
-        *flag = true;
         self.out.push_str(start);
         self.tasks.push(Task::Close(value.id));
         self.tasks.push(Task::Text(end));

@@ -7,6 +7,7 @@
 //! times are printed several times, so every print has a cap in bytes and ends in `…` there.
 
 use picklet_codec::pyrepr;
+use rustc_hash::FxHashSet;
 
 use crate::graph::{Call, Effect, Id, Node};
 use crate::value::ValueRef;
@@ -19,7 +20,7 @@ pub fn repr(value: ValueRef<'_>, max_bytes: usize) -> String {
     let mut printer = Printer {
         value,
         out: String::new(),
-        open: vec![false; value.graph.len()],
+        open: FxHashSet::default(),
         tasks: vec![Task::Show(value.id)],
     };
     while let Some(task) = printer.tasks.pop() {
@@ -52,15 +53,18 @@ enum Task<'g> {
 struct Printer<'g> {
     value: ValueRef<'g>,
     out: String,
-    /// Which containers are being printed further out.
-    open: Vec<bool>,
+    /// Which containers are being printed further out. A set, and not a flag for each object, so that
+    /// printing the items of a large value one by one costs no more than printing them at once.
+    open: FxHashSet<u32>,
     tasks: Vec<Task<'g>>,
 }
 
 impl<'g> Printer<'g> {
     fn set_open(&mut self, id: Id, open: bool) {
-        if let Some(flag) = self.open.get_mut(id.0 as usize) {
-            *flag = open;
+        if open {
+            self.open.insert(id.0);
+        } else {
+            self.open.remove(&id.0);
         }
     }
 
@@ -115,7 +119,7 @@ impl<'g> Printer<'g> {
         end: &'static str,
         again: &'static str,
     ) {
-        if self.open.get(id.0 as usize).copied().unwrap_or(false) {
+        if self.open.contains(&id.0) {
             self.out.push_str(again);
             return;
         }
@@ -188,7 +192,7 @@ impl<'g> Printer<'g> {
                 self.tasks.push(Task::Show(*buffer));
             }
             Node::Instance(instance) => {
-                if self.open.get(id.0 as usize).copied().unwrap_or(false) {
+                if self.open.contains(&id.0) {
                     self.out.push_str("<...>");
                     return;
                 }

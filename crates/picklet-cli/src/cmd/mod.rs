@@ -6,11 +6,14 @@ use clap::Subcommand;
 use crate::failure::Verdict;
 use crate::host::Session;
 
+mod cat;
 mod completions;
 mod dis;
+mod get;
 mod info;
 mod ls;
 mod map;
+mod merge;
 mod optimize;
 mod repair;
 mod run;
@@ -23,7 +26,10 @@ pub(crate) enum Command {
     Split(split::Split),
     Map(map::Map),
     Run(run::Run),
+    Merge(merge::Merge),
     Ls(ls::Ls),
+    Cat(cat::Cat),
+    Get(get::Get),
     Info(info::Info),
     Dis(dis::Dis),
     Optimize(optimize::Optimize),
@@ -38,6 +44,9 @@ impl Command {
             Command::Split(command) => command.run(session),
             Command::Run(command) => command.run(session),
             Command::Map(command) => command.run(session),
+            Command::Merge(command) => command.run(session),
+            Command::Cat(command) => command.run(session),
+            Command::Get(command) => command.run(session),
             Command::Ls(command) => command.run(session),
             Command::Info(command) => command.run(session),
             Command::Dis(command) => command.run(session),
