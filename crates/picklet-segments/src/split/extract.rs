@@ -174,6 +174,15 @@ fn extract_from(input: &Input, root: &Root, range: &Range<u64>) -> Result<Option
             }
         }
     };
+    // A list is also how a tuple of a list and something else begins: only the
+    // end tells.
+    while !ends_alike(input, root)? {
+        match items.step().map_err(at)? {
+            Step::Unfit => return Ok(None),
+            Step::Piece => {}
+            Step::End { .. } => break,
+        }
+    }
     let plan =
         if range.is_empty() { Plan { to: plan.from, last_frame: None, ..plan } } else { plan };
     let mut emitter = Emitter {
