@@ -18,6 +18,7 @@ pub mod engine;
 pub mod error;
 pub mod input;
 mod journal;
+mod jsonl;
 pub mod manifest;
 pub mod merge;
 pub mod name;

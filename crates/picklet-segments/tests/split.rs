@@ -180,6 +180,7 @@ t = ([], 1, 2, 3, 4); t[0].append(t); pickle.dump(t, open(f'{folder}/itself2.pic
     for (name, bytes, want) in [
         ("empty", &b""[..], "is empty"),
         ("text", b"hello\n", "not a pickle"),
+        ("words", b"this is text\n", "line 1"),
         ("zeros", &[0; 4096], "not a pickle"),
         ("undefined", b"](h\x07e.", "memo entry 7"),
         ("underflow", b"](ee.", "takes more from the stack"),
@@ -387,4 +388,75 @@ pickle.dump([(i, shared, 'text') for i in range(5)], open(f'{folder}/s.pickle', 
     let options = SplitOptions { existing: Existing::Resume, interrupt: &|| false, ..options };
     let report = split(&input, &dir, &options).unwrap();
     assert_eq!((report.resumed > 0, report.segments.len()), (true, 8));
+}
+
+#[test]
+fn lines_of_json_become_what_json_loads_makes_of_them() {
+    let Some(python) = python() else { return };
+    let folder = folder();
+    run_python(
+        &python,
+        folder.path(),
+        r#"import json, random
+r = random.Random(3)
+def value(depth=0):
+    k = r.randrange(9 if depth < 4 else 7)
+    if k == 0: return r.choice([None, True, False])
+    if k == 1: return r.randrange(-300, 70000)
+    if k == 2: return r.choice([-1, 1]) * r.getrandbits(r.choice([31, 32, 33, 63, 64, 65, 2048, 9000]))
+    if k == 3: return r.random() * 10 ** r.randrange(-300, 300)
+    if k == 4: return r.choice(['', 'é漢😀', 'lone \ud800 half', '\x00\n\t"\\/', 's' * 300])
+    if k == 5: return r.choice([float('inf'), float('-inf'), 0.0, -0.0, 1e22])
+    if k == 6: return 2 ** r.randrange(70) * r.choice([1, -1])
+    if k == 7: return [value(depth + 1) for _ in range(r.randrange(5))]
+    return {r.choice(['id', 'name', 'é', 'x' * r.randrange(1, 400)]): value(depth + 1) for _ in range(r.randrange(6))}
+with open(f'{folder}/data.jsonl', 'w', encoding='utf-8', newline='') as f:
+    for i in range(2500):
+        f.write(json.dumps(value(), ensure_ascii=i % 2 == 0 or True) + ('\n\n' if i % 50 == 0 else '\n'))
+    f.write('{"a": 1, "b": 2, "a": [3]}\n  "raw é \\ud83d\\ude00 漢"  \r\n[NaN]')
+"#,
+    );
+    let source = folder.path().join("data.jsonl");
+    for (name, target) in
+        [("ten", Target::Items(10)), ("bytes", Target::Bytes(30_000)), ("parts", Target::Parts(4))]
+    {
+        let report = cut(&source, &folder.path().join(name), target).unwrap();
+        assert_eq!((report.items, report.segments.kind()), (2503, Kind::List));
+    }
+    run_python(
+        &python,
+        folder.path(),
+        "import json, os
+want = [json.loads(l) for l in open(f'{folder}/data.jsonl', encoding='utf-8') if l.strip()]
+for split in 'ten', 'bytes', 'parts':
+    joined = []
+    d = f'{folder}/{split}'
+    for name in sorted(n for n in os.listdir(d) if n.endswith('.pickle')):
+        data = open(f'{d}/{name}', 'rb').read()
+        part = pickle.loads(data)
+        assert repr(pickle._loads(data)) == repr(part)
+        joined += part
+    assert len(joined) == len(want)
+    for a, b in zip(joined, want): assert repr(a) == repr(b), (split, a, b)",
+    );
+    for (text, want) in [
+        ("{\"a\": 1}\n{\"a\": }\n", "line 2"),
+        ("[1,]\n", "line 1"),
+        ("1\n2\n\n[1] 2\n", "line 4"),
+        ("\"open\n", "line 1"),
+        ("01\n", "line 1"),
+        ("{1: 2}\n", "line 1"),
+        ("[1", "line 1"),
+        ("tru\n", "line 1"),
+    ] {
+        let source = folder.path().join("bad.jsonl");
+        std::fs::write(&source, text).unwrap();
+        let out = tempfile::tempdir_in(folder.path()).unwrap();
+        let said = cut(&source, &out.path().join("x"), Target::Items(10)).unwrap_err().to_string();
+        assert!(said.contains(want), "{text:?}: {said}");
+    }
+    std::fs::write(&source, "[".repeat(1_000_000)).unwrap();
+    let said =
+        cut(&source, &folder.path().join("deep"), Target::Items(10)).unwrap_err().to_string();
+    assert!(said.contains("brackets"), "{said}");
 }

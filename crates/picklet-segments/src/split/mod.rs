@@ -22,7 +22,7 @@ use std::path::Path;
 use crate::directory::Segments;
 use crate::draft::Draft;
 use crate::error::{Error, Result};
-use crate::input::Input;
+use crate::input::{Format, Input};
 use crate::manifest::{Entry, Header, Kind, SharedCounts};
 use crate::name;
 use crate::progress::{NoProgress, Progress, Totals};
@@ -183,7 +183,8 @@ const LOOK_FIRST: u64 = 64 << 20;
 /// A pickle that holds a list, tuple, dict, set, frozenset, or one of
 /// `collections`' OrderedDict, defaultdict, Counter and deque gives segments of
 /// the same type, each with its share in order; an empty one gives one empty
-/// segment. Several pickles in one file give lists of their objects. Bytes
+/// segment. Several pickles in one file give lists of their objects, and JSON
+/// Lines lists of what the lines hold. Bytes
 /// after the last pickle that cannot begin another are left out, and
 /// [`SplitReport::warnings`] says so.
 ///
@@ -197,6 +198,10 @@ pub fn split(input: &Input, out: &Location, options: &SplitOptions<'_>) -> Resul
         return Err(Error::input(input.path(), None, "is empty: there is nothing to split"));
     }
     let mut existing = options.existing;
+    if input.format()? == Format::JsonLines {
+        let fingerprint = format!("json lines {}", fingerprint(input, options)?);
+        return crate::jsonl::split_lines(input, out, options, existing, fingerprint);
+    }
     for by_end in [false, true] {
         let root = match top(input, by_end)? {
             Ok(root) => root,
