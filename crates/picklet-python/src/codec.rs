@@ -27,7 +27,14 @@ fn hooks<'py>(
     Ok(Hooks { buffer_callback, ..Hooks::default() })
 }
 
-/// Pickle `obj` to bytes.
+/// Pickle `obj` to bytes, as `pickle.dumps` does, in fewer bytes and less time.
+///
+/// What it gives every Python's `pickle.loads` loads. `protocol`, `fix_imports`
+/// and `buffer_callback` mean what they mean there.
+///
+/// >>> import picklet, pickle
+/// >>> pickle.loads(picklet.dumps({"이름": ["서울", "부산"]}))
+/// {'이름': ['서울', '부산']}
 #[pyfunction]
 #[pyo3(signature = (obj, protocol=None, *, fix_imports=true, buffer_callback=None))]
 pub(crate) fn dumps<'py>(
@@ -58,7 +65,14 @@ fn write_method<'py>(file: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         .ok_or_else(|| pyo3::exceptions::PyTypeError::new_err("file must have a 'write' attribute"))
 }
 
-/// Pickle `obj` into the file object `file`.
+/// Pickle `obj` into the file object `file`, which was opened with `'wb'`.
+///
+/// >>> import picklet
+/// >>> with open("data.pickle", "wb") as f:
+/// ...     picklet.dump([1, 2, 3], f)
+/// >>> with open("data.pickle", "rb") as f:
+/// ...     picklet.load(f)
+/// [1, 2, 3]
 #[pyfunction]
 #[pyo3(signature = (obj, file, protocol=None, *, fix_imports=true, buffer_callback=None))]
 pub(crate) fn dump<'py>(
@@ -139,6 +153,23 @@ fn guard(
 }
 
 /// Load the pickle in `data`, safely: only what `allow` and the built-in policy list is imported.
+///
+/// The policy holds Python's own data types, those of the standard library, and
+/// numpy's arrays. Anything else raises `UntrustedGlobalError` before it is
+/// imported; its `names` are what `allow` would have to list. `trust=True` gives
+/// pickle's full behaviour, which runs what the pickle says. With
+/// `unknown="stub"` unknown classes become inert `Stub` objects, which pickle
+/// back unchanged.
+///
+/// >>> import picklet, pickle, shlex
+/// >>> data = pickle.dumps(shlex.split)
+/// >>> try:
+/// ...     picklet.loads(data)
+/// ... except picklet.UntrustedGlobalError as error:
+/// ...     print(error.names)
+/// ('shlex.split',)
+/// >>> picklet.loads(data, allow=["shlex.split"]) is shlex.split
+/// True
 #[pyfunction]
 #[pyo3(signature = (
     data, /, *, fix_imports=true, encoding="ASCII", errors="strict", buffers=None,
@@ -162,6 +193,13 @@ pub(crate) fn loads<'py>(
 }
 
 /// Load one pickle from the file object `file`, safely, as `loads` does.
+///
+/// No byte behind the pickle is read, so that pickles can follow one another.
+///
+/// >>> import picklet, io
+/// >>> file = io.BytesIO(picklet.dumps("first") + picklet.dumps("second"))
+/// >>> picklet.load(file), picklet.load(file)
+/// ('first', 'second')
 #[pyfunction]
 #[pyo3(signature = (
     file, *, fix_imports=true, encoding="ASCII", errors="strict", buffers=None,

@@ -12,6 +12,7 @@ mod directory;
 mod errors;
 mod health;
 mod map;
+mod tools;
 
 use pyo3::prelude::*;
 
@@ -21,5 +22,6 @@ fn _picklet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     codec::register(module)?;
     directory::register(module)?;
     health::register(module)?;
-    map::register(module)
+    map::register(module)?;
+    tools::register(module)
 }

@@ -20,11 +20,6 @@ def examples():
     for name in ["picklet", *MODULES]:
         module = importlib.import_module(name)
         yield from (found for found in finder.find(module, name) if found.examples)
-    # The finder passes over functions of extension modules.
-    for name in picklet.__all__:
-        thing = getattr(picklet, name)
-        if type(thing).__name__ == "builtin_function_or_method":
-            yield from finder.find(thing, f"picklet.{name}", globs={})
 
 
 @pytest.mark.parametrize("example", [*examples()], ids=lambda example: example.name)

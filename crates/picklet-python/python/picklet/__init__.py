@@ -25,10 +25,12 @@ from picklet._picklet import (
     HIGHEST_PROTOCOL,
     Stub,
     UntrustedGlobalError,
+    dis,
     dump,
     dumps,
     load,
     loads,
+    optimize,
 )
 from picklet.errors import SegmentError, SegmentsError
 from picklet.health import Repaired, Verified, repair
@@ -54,11 +56,13 @@ __all__ = [
     "UnpicklingError",
     "UntrustedGlobalError",
     "Verified",
+    "dis",
     "dump",
     "dumps",
     "load",
     "loads",
     "open",
+    "optimize",
     "repair",
     "split",
 ]

@@ -34,6 +34,8 @@ pub(crate) struct Run<'a> {
     pub output: PublishTo,
     pub report: MapReport,
     writer: SegmentsWriter,
+    /// What the segments of the input are.
+    input_kind: Kind,
     /// Digest of each task's input.
     digests: Vec<Xxh3>,
     /// Whether a manifest is due at the end even if segments are missing.
@@ -92,6 +94,7 @@ impl<'a> Run<'a> {
             },
             report: MapReport { segments: pairs.len() as u64, ..MapReport::default() },
             writer,
+            input_kind: input.kind(),
             digests: Vec::new(),
             complete_before,
             settled: 0,
@@ -256,10 +259,13 @@ impl<'a> Run<'a> {
         self.report.failed.sort_by_key(|failure| failure.index);
         self.report.seconds = self.began.elapsed().as_secs_f64();
         if open == 0 && (left_out == 0 || self.complete_before) {
-            // Where all outputs are of one kind, they can be merged into one of that kind.
+            // Lists run on from one to the next. Tuples and dicts are as often one result each (a
+            // pair, a table of sums): they do so only if those of the input did.
             let kinds: HashSet<Option<Kind>> =
                 self.writer.done().iter().map(|entry| entry.kind).collect();
-            if let (1, Some(Some(kind))) = (kinds.len(), kinds.into_iter().next()) {
+            if let (1, Some(Some(kind))) = (kinds.len(), kinds.into_iter().next())
+                && (kind == Kind::List || kind == self.input_kind)
+            {
                 self.writer.header_mut().kind = kind;
             }
             self.writer.finish()?;
