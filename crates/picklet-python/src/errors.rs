@@ -4,6 +4,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use picklet_segments::Error;
 use pyo3::exceptions::{
@@ -27,7 +28,9 @@ pub(crate) fn to_python(py: Python<'_>, error: Error) -> PyErr {
         }
         Error::NoSuchSegment { .. } => PyIndexError::new_err(message),
         Error::Interrupted => PyKeyboardInterrupt::new_err(()),
-        Error::Input { .. } => of_package(py, "UnpicklingError", message),
+        Error::Input { .. } | Error::NotAContainer { .. } => {
+            of_package(py, "UnpicklingError", message)
+        }
         Error::Damaged { ref path, ref reason } => segment_error(py, &message, path, reason),
         Error::Missing(ref path) => segment_error(py, &message, path, "the file is missing"),
         _ => of_package(py, "SegmentsError", message),
@@ -104,5 +107,39 @@ pub(crate) trait IntoPython<T> {
 impl<T> IntoPython<T> for picklet_segments::Result<T> {
     fn or_raise(self, py: Python<'_>) -> PyResult<T> {
         self.map_err(|error| to_python(py, error))
+    }
+}
+
+/// What Python raised while Rust was at work, which is more than the error that
+/// Rust made of it.
+#[derive(Default)]
+pub(crate) struct Raised(Mutex<Option<PyErr>>);
+
+impl Raised {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<PyErr>> {
+        // A thread that panicked with the lock leaves a whole value behind.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the first exception, and gives an error to stop with.
+    pub(crate) fn keep(&self, error: PyErr) -> Error {
+        self.lock().get_or_insert(error);
+        Error::Interrupted
+    }
+
+    /// Whether to stop: Ctrl-C, or something that Python raised.
+    pub(crate) fn interrupted(&self) -> bool {
+        if let Err(error) = Python::attach(|py| py.check_signals()) {
+            self.keep(error);
+        }
+        self.lock().is_some()
+    }
+
+    /// The result, unless Python raised something.
+    pub(crate) fn or<T>(&self, py: Python<'_>, result: picklet_segments::Result<T>) -> PyResult<T> {
+        match self.lock().take() {
+            Some(error) => Err(error),
+            None => result.or_raise(py),
+        }
     }
 }

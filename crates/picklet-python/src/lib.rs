@@ -12,6 +12,7 @@ mod directory;
 mod errors;
 mod health;
 mod map;
+mod split;
 mod tools;
 
 use pyo3::prelude::*;
@@ -23,5 +24,6 @@ fn _picklet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     directory::register(module)?;
     health::register(module)?;
     map::register(module)?;
+    split::register(module)?;
     tools::register(module)
 }

@@ -1,5 +1,7 @@
 //! Looking at pickles and rewriting them, without loading anything.
 
+use std::ffi::OsString;
+
 use picklet_codec::{ANNOTATE_COLUMN, DisError, DisOptions};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -61,8 +63,15 @@ fn unpickling_error(py: Python<'_>, error: &DisError) -> PyErr {
     of_package(py, "UnpicklingError", error.to_string())
 }
 
+/// Runs the program with `arguments`, the first of which is its own name; gives the exit code.
+#[pyfunction]
+fn run(py: Python<'_>, arguments: Vec<OsString>, python: OsString) -> u8 {
+    py.detach(|| picklet_cli::run(arguments, &picklet_cli::Host { python }))
+}
+
 /// Adds what this file has to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(dis, module)?)?;
-    module.add_function(wrap_pyfunction!(optimize, module)?)
+    module.add_function(wrap_pyfunction!(optimize, module)?)?;
+    module.add_function(wrap_pyfunction!(run, module)?)
 }

@@ -9,7 +9,7 @@ import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, SupportsIndex, cast, overload
+from typing import Any, Literal, Protocol, SupportsIndex, cast, overload
 
 from picklet import _picklet, health, mapping
 from picklet.health import Repaired, Verified
@@ -17,6 +17,13 @@ from picklet.mapping import Progress
 from picklet.policy import Policy
 
 __all__ = ["Items", "Segments", "open"]
+
+
+class SupportsWrite(Protocol):
+    """A file that takes bytes."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write all of ``data``."""
 
 
 def open(
@@ -197,6 +204,33 @@ class Segments(Sequence[Any]):
         )
         return Segments(_picklet.Directory(os.fspath(out)), self._policy)
 
+    def merge(self, file: str | os.PathLike[str] | SupportsWrite) -> None:
+        """Join all segments into one plain pickle, without loading them.
+
+        ``file`` is a path, whose file is replaced once the pickle is whole, or
+        a file opened with ``'wb'``. What :meth:`load` would give is what
+        ``pickle.load`` of the result gives.
+
+        >>> import picklet, pickle, pathlib
+        >>> picklet.split(range(6), "six", count=4).merge("six.pickle")
+        >>> pickle.loads(pathlib.Path("six.pickle").read_bytes())
+        [0, 1, 2, 3, 4, 5]
+        """
+        if not isinstance(file, (str, os.PathLike)):
+            _picklet.merge(self._directory, file)
+            return
+        path = Path(file)
+        draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+        with draft.open("wb") as out:
+            try:
+                _picklet.merge(self._directory, out)
+                out.flush()
+                os.fsync(out.fileno())
+                draft.replace(path)
+            except BaseException:
+                draft.unlink(missing_ok=True)
+                raise
+
     def append(self, segment: Any, *, name: str | None = None) -> None:
         """Add ``segment`` as one more segment at the end.
 
@@ -328,8 +362,12 @@ class Items:
 
     def _some(self, index: int, start: int, stop: int) -> list[Any]:
         """Read the items ``start`` to ``stop`` of one segment, and no others."""
-        some = self._of(self._policy.loads(self._directory.read(index)))
-        return list(itertools.islice(some, start, stop))
+        if self._directory.kind == "objects":
+            return [self._policy.loads(self._directory.read(index))][start:stop]
+        if start >= stop:
+            return []
+        data = _picklet.extract(self._directory, index, start, stop)
+        return list(self._of(self._policy.loads(data)))
 
     def _of(self, segment: Any) -> Iterable[Any]:
         """Give the items of a loaded segment. Of kind ``objects`` each segment is one item."""

@@ -14,8 +14,9 @@ import io
 import itertools
 import operator
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, Literal, NamedTuple, SupportsIndex
 
 from picklet import _picklet
 from picklet.policy import Policy
@@ -61,6 +62,7 @@ def split(
     names: Names | None = None,
     allow: Iterable[str] | None = None,
     trust: bool = False,
+    shared: Literal["warn", "error", "copy"] = "warn",
     resume: bool = False,
     overwrite: bool = False,
 ) -> Segments:
@@ -89,6 +91,11 @@ def split(
     :func:`picklet.load`. ``out`` must be empty or not there, unless ``resume``
     continues an interrupted run or ``overwrite`` replaces a finished one.
 
+    Items of a pickle file that share a list or another object that can change
+    share it no longer when they come into different segments: ``shared`` says
+    whether to ``"warn"`` of that, to refuse it as an ``"error"``, or to
+    ``"copy"`` without a word. Inside a segment everything is as it was.
+
     >>> import picklet
     >>> words = ["하늘", "바다", "산"]
     >>> segments = picklet.split(words, "words", count=1, names=words)
@@ -104,8 +111,15 @@ def split(
     existing = "resume" if resume else "overwrite" if overwrite else "refuse"
     folder = os.fspath(out)
     if _is_file(source):
-        where = source if hasattr(source, "read") else os.fspath(source)
-        _picklet.split(where, folder, *target, name, _names_of_file(names), existing)
+        options = {
+            **dataclasses.asdict(target),
+            "name": name,
+            "names": _names_of_file(names),
+            "shared": shared,
+            "existing": existing,
+        }
+        for warning in _picklet.split(source, folder, options):
+            warnings.warn(warning, stacklevel=2)
     else:
         _split_live(source, folder, target, name, names, existing)
     return Segments(_picklet.Directory(folder), policy)
