@@ -1,7 +1,8 @@
 //! Python 2's names for what Python 3 calls otherwise, both ways.
 //!
-//! Python maps names below protocol 3 only. The tables hold what CPython 3.13's
-//! `_compat_pickle` holds; each is sorted by its first column.
+//! Python maps names below protocol 3 only. The tables hold what CPython 3.11's to
+//! 3.13's `_compat_pickle` hold together (3.13 dropped `tkinter.tix`); each is sorted by its
+//! first column.
 
 /// A module and a name in it.
 type Name = (&'static str, &'static str);
@@ -117,6 +118,7 @@ static MODULES_2_TO_3: &[(&str, &str)] = &[
     ("SimpleXMLRPCServer", "xmlrpc.server"),
     ("SocketServer", "socketserver"),
     ("StringIO", "io"),
+    ("Tix", "tkinter.tix"),
     ("Tkconstants", "tkinter.constants"),
     ("Tkdnd", "tkinter.dnd"),
     ("Tkinter", "tkinter"),
@@ -317,6 +319,7 @@ static MODULES_3_TO_2: &[(&str, &str)] = &[
     ("tkinter.messagebox", "tkMessageBox"),
     ("tkinter.scrolledtext", "ScrolledText"),
     ("tkinter.simpledialog", "tkSimpleDialog"),
+    ("tkinter.tix", "Tix"),
     ("tkinter.ttk", "ttk"),
     ("urllib.parse", "urlparse"),
     ("urllib.request", "urllib2"),
@@ -359,6 +362,46 @@ mod tests {
     fn tables_are_sorted_for_the_binary_search() {
         assert!(NAMES_2_TO_3.is_sorted() && NAMES_3_TO_2.is_sorted());
         assert!(MODULES_2_TO_3.is_sorted() && MODULES_3_TO_2.is_sorted());
+    }
+
+    /// Prints a table of `_compat_pickle`, sorted, a row on a line, words between tabs.
+    const PRINT_TABLE: &str = "
+import _compat_pickle, sys
+for old, new in sorted(getattr(_compat_pickle, sys.argv[1]).items()):
+    pair = lambda words: words if isinstance(words, tuple) else (words,)
+    print(*pair(old), *pair(new), sep='\\t')
+";
+
+    #[test]
+    fn tables_hold_what_pythons_own_tables_hold() {
+        let python = std::env::var("PICKLET_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+        let names = |rows: &[(Name, Name)]| -> Vec<String> {
+            rows.iter().map(|(from, to)| [from.0, from.1, to.0, to.1].join("\t")).collect()
+        };
+        let modules = |rows: &[(&str, &str)]| -> Vec<String> {
+            rows.iter().map(|(from, to)| [*from, *to].join("\t")).collect()
+        };
+        for (table, ours) in [
+            ("NAME_MAPPING", names(NAMES_2_TO_3)),
+            ("REVERSE_NAME_MAPPING", names(NAMES_3_TO_2)),
+            ("IMPORT_MAPPING", modules(MODULES_2_TO_3)),
+            ("REVERSE_IMPORT_MAPPING", modules(MODULES_3_TO_2)),
+        ] {
+            let output =
+                std::process::Command::new(&python).args(["-c", PRINT_TABLE, table]).output();
+            let output = match output {
+                Ok(output) => output,
+                Err(error) => {
+                    eprintln!("SKIPPED: names are not compared with Python's, {python}: {error}");
+                    return;
+                }
+            };
+            let theirs = String::from_utf8(output.stdout).unwrap();
+            let dropped = |row: &String| row.contains("Tix") && !theirs.contains("Tix");
+            let ours: Vec<String> = ours.into_iter().filter(|row| !dropped(row)).collect();
+            assert!(ours.len() > 20, "{table}");
+            assert_eq!(ours, theirs.lines().collect::<Vec<_>>(), "{table}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! | a dict whose keys are str, int, bool, None or float | an object; keys as `json.dumps` spells them |
 //! | any other dict | `{"$pairs": [[key, value], …]}` |
 //! | a class or function | `{"$global": "module.name"}` |
-//! | an instance | `{"$call": "module.name", "args": […], "state": …}` |
+//! | an instance | `{"$call": "module.name", "args": […], "then": […]}`, with `"kwargs"` where it has any; `"then"` lists what is done to it, in order: `{"state": …}`, `{"append": …}`, `{"extend": […]}`, `{"add": […]}`, `{"set_items": [key, value, …]}`, `{"state_setter": …}`; left out where nothing is |
 //! | persistent ids, extension codes, buffers | `{"$persistent_id": …}`, `{"$extension": 1}`, `{"$buffer": 0}` |
 //!
 //! An object inside itself is an error. One met several times is written several times, within
@@ -205,7 +205,7 @@ impl<'g> Writer<'g> {
         Ok(())
     }
 
-    /// `"state"`, and the items of list and dict subclasses.
+    /// `"then"`: states, the items of list and dict subclasses, state-setters.
     fn effects(&mut self, value: ValueRef<'g>, effects: &'g [Effect], first: bool) {
         let Some((effect, rest)) = effects.split_first() else {
             if !first {

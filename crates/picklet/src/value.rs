@@ -85,18 +85,16 @@ impl Value {
     /// A protocol above 5, and kinds of objects that have no opcode at a lower protocol than
     /// they were read at (bytes below 3, sets below 4, bytearrays below 5).
     pub fn to_vec_at(&self, protocol: u8) -> Result<Vec<u8>> {
-        if protocol > picklet_codec::HIGHEST_PROTOCOL {
-            return Err(Error::custom(format!("there is no pickle protocol {protocol}")));
-        }
-        write::write(&self.graph, self.root, self.protocol, protocol)
+        write::write(&self.graph, self.root, self.protocol, protocol, Vec::new())
     }
 
-    /// Writes what [`Value::to_vec`] gives to `writer`.
+    /// Writes what [`Value::to_vec`] gives to `writer`, frame by frame: about 64 KiB are
+    /// buffered. Does not flush it.
     ///
     /// # Errors
     /// As [`Value::to_vec`], and failures to write.
-    pub fn to_writer(&self, mut writer: impl io::Write) -> Result<()> {
-        writer.write_all(&self.to_vec()?).map_err(io_error)
+    pub fn to_writer(&self, writer: impl io::Write) -> Result<()> {
+        write::write(&self.graph, self.root, self.protocol, self.protocol, writer).map(drop)
     }
 
     /// The protocol the value was read at.
@@ -235,7 +233,7 @@ impl From<&str> for Value {
 /// 1.0 are equal; a NaN equals the same NaN here.
 impl PartialEq for Value {
     fn eq(&self, other: &Self) -> bool {
-        let bytes = |value: &Value| write::write(&value.graph, value.root, 5, 5).ok();
+        let bytes = |value: &Value| write::write(&value.graph, value.root, 5, 5, Vec::new()).ok();
         (self.protocol < 3) == (other.protocol < 3) && bytes(self) == bytes(other)
     }
 }
