@@ -58,17 +58,20 @@ def test_an_open_file_is_split_from_where_it_stands(kind, tmp_path):
     path.write_bytes(b"header" + data)
     if kind == "pipe":
         read, write = os.pipe()
-        feeder = threading.Thread(target=lambda: open(write, "wb").write(data))
+
+        def feed():
+            with open(write, "wb") as file:
+                file.write(data)
+
+        feeder = threading.Thread(target=feed)
         feeder.start()
         with open(read, "rb") as file:
             segments = picklet.split(file, "out", count=200)
         feeder.join()
     else:
-        opened = {
-            "file": lambda: open(path, "rb"),
-            "BytesIO": lambda: io.BytesIO(b"header" + data),
-            "raw": lambda: open(path, "rb", buffering=0),
-        }[kind]()
+        opened = io.BytesIO(path.read_bytes())
+        if kind != "BytesIO":
+            opened = open(path, "rb", buffering=0 if kind == "raw" else -1)  # noqa: SIM115
         with opened as file:
             file.seek(6)
             segments = picklet.split(file, "out", count=200)

@@ -12,6 +12,40 @@ from typing import Any, Final, Literal, Protocol, Self, TypeAlias, final
 
 from typing_extensions import Buffer
 
+__all__ = [
+    "DEFAULT_PROTOCOL",
+    "HIGHEST_PROTOCOL",
+    "Directory",
+    "Entry",
+    "SegmentEncoder",
+    "Stub",
+    "UntrustedGlobalError",
+    "Writer",
+    "append",
+    "check_names",
+    "compat_dump",
+    "compat_dumps",
+    "compat_load",
+    "compat_loads",
+    "dis",
+    "dump",
+    "dumps",
+    "extract",
+    "load",
+    "loads",
+    "map",
+    "map_in_process",
+    "merge",
+    "optimize",
+    "parse_size",
+    "publish",
+    "repair",
+    "run",
+    "segment_file",
+    "split",
+    "verify",
+]
+
 class _Writable(Protocol):
     def write(self, data: Any, /) -> object: ...
 
