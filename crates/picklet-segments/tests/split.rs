@@ -460,3 +460,29 @@ for split in 'ten', 'bytes', 'parts':
         cut(&source, &folder.path().join("deep"), Target::Items(10)).unwrap_err().to_string();
     assert!(said.contains("brackets"), "{said}");
 }
+
+#[test]
+fn a_block_of_the_source_may_end_anywhere_in_an_operation() {
+    // Blocks have 256 KiB; items of every length from 1 to 40 bytes end at
+    // every distance from a block's end.
+    let folder = folder();
+    let source = folder.path().join("source");
+    for lead in 0..64 {
+        let mut pickle = b"\x80\x04](".to_vec();
+        pickle.extend_from_slice(&[b'U', lead]);
+        pickle.extend(std::iter::repeat_n(b'x', usize::from(lead)));
+        let mut items = 1;
+        while pickle.len() < 600_000 {
+            for op in
+                [&b"K\x01"[..], b"M\x01\x02", b"J\x01\x02\x03\x04", b"G12345678", b"N", b"I5\n"]
+            {
+                pickle.extend_from_slice(op);
+                items += 1;
+            }
+        }
+        pickle.extend_from_slice(b"e.");
+        std::fs::write(&source, &pickle).unwrap();
+        let contents = count_items(&Input::file(&source).unwrap()).unwrap();
+        assert_eq!(contents.items, Some(items));
+    }
+}

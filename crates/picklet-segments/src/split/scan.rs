@@ -343,7 +343,7 @@ impl<'a> Scanner<'a> {
             }
             let base = self.window.base();
             let ready = self.offset >= base
-                && (self.offset + SLOP as u64 <= base + self.window.len() as u64
+                && (self.offset + (SLOP as u64) < base + self.window.len() as u64
                     || self.window.at_end() && self.offset < base + self.window.len() as u64);
             if !ready {
                 self.window.load(self.offset)?;
