@@ -342,6 +342,8 @@ impl<'a> Scanner<'a> {
                 return Err(Fault::truncated(self.offset));
             }
             let base = self.window.base();
+            // Strictly: `block` leaves the last SLOP bytes to the next window, so that a place
+            // right before them must move the window or nothing ever moves again.
             let ready = self.offset >= base
                 && (self.offset + (SLOP as u64) < base + self.window.len() as u64
                     || self.window.at_end() && self.offset < base + self.window.len() as u64);
