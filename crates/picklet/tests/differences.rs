@@ -1,0 +1,93 @@
+//! Where `Value` and CPython answer differently, as docs/differences.md tells it: each test shows
+//! both answers.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use picklet::{Kind, Value};
+
+/// What `pickle.loads` gives: `repr`, the exception's name, or that the process died.
+fn python_loads(pickle: &[u8]) -> Option<String> {
+    let python = std::env::var("PICKLET_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let script = "import pickle, sys\n\
+                  try: print(repr(pickle.loads(sys.stdin.buffer.read()))[:200])\n\
+                  except Exception as error: print(type(error).__name__)";
+    let child = Command::new(&python)
+        .args(["-c", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut child) = child else {
+        eprintln!("SKIPPED: {python} does not run, so that its answers are not compared");
+        return None;
+    };
+    child.stdin.take().unwrap().write_all(pickle).unwrap();
+    let output = child.wait_with_output().unwrap();
+    if !output.status.success() {
+        return Some("died".to_owned());
+    }
+    Some(String::from_utf8(output.stdout).unwrap().trim().to_owned())
+}
+
+#[track_caller]
+fn differ(pickle: &[u8], ours: &str, theirs: &str) {
+    let value = Value::from_slice(pickle).unwrap();
+    assert_eq!(value.to_string(), ours);
+    let again = Value::from_slice(&value.to_vec().unwrap()).unwrap();
+    assert_eq!(again.to_string(), ours);
+    if let Some(answer) = python_loads(pickle) {
+        assert_eq!(answer, theirs, "{}", pickle.escape_ascii());
+    }
+}
+
+#[test]
+fn what_fails_only_in_a_call_reads_as_a_call() {
+    differ(b"cbuiltins\nlen\n(K\x01tR.", "builtins.len(1)", "TypeError");
+    differ(b"cno_such_module\nthing\n(tR.", "no_such_module.thing()", "ModuleNotFoundError");
+    differ(
+        b"cbuiltins\nobject\n)\x81}Va\nNsb.",
+        "builtins.object().__setstate__({'a': None})",
+        "AttributeError",
+    );
+}
+
+#[test]
+fn a_python_2_str_stays_one_and_needs_no_encoding() {
+    let pickle = b"U\x02\xc3\xa9.";
+    let value = Value::from_slice(pickle).unwrap();
+    assert!(matches!(value.kind(), Kind::Py2Str(b"\xc3\xa9")));
+    assert_eq!(value.to_vec().unwrap(), pickle);
+    if let Some(answer) = python_loads(pickle) {
+        assert_eq!(answer, "UnicodeDecodeError");
+    }
+}
+
+#[test]
+fn what_lies_outside_of_the_pickle_is_kept_by_its_name() {
+    for (pickle, theirs) in [
+        (&b"Prow 7\n."[..], "UnpicklingError"),
+        (b"\x80\x02\x82\x11.", "ValueError"),
+        (b"\x80\x05\x97.", "UnpicklingError"),
+    ] {
+        let value = Value::from_slice(pickle).unwrap();
+        assert!(matches!(
+            value.kind(),
+            Kind::PersistentId("row 7") | Kind::Extension(0x11) | Kind::Buffer(0)
+        ));
+        assert_eq!(value.to_vec().unwrap(), pickle);
+        if let Some(answer) = python_loads(pickle) {
+            assert_eq!(answer, theirs, "{}", pickle.escape_ascii());
+        }
+    }
+}
+
+#[test]
+fn a_key_too_deep_for_cpython_is_read() {
+    let pickle = [b"}N", &b"\x85".repeat(1_000_000)[..], b"Ns."].concat();
+    let value = Value::from_slice(&pickle).unwrap();
+    assert!(matches!(value.kind(), Kind::Dict(pairs) if pairs.len() == 1));
+    if let Some(answer) = python_loads(&pickle) {
+        assert!(answer == "died" || answer == "RecursionError", "{answer}");
+    }
+}
