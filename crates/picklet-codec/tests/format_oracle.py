@@ -4,7 +4,6 @@ Standard input: pickles, each after its length in four bytes. Standard output: `
 """
 
 import copyreg
-import decimal
 import io
 import pickle
 import struct

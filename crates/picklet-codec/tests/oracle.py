@@ -51,7 +51,7 @@ def load(data):
         # `loads`, not `load`: from files C loses bytes where an opcode straddles a frame's end.
         return "= " + tell(pickle.loads(data))
     except Exception as error:
-        return "! %s: %s" % (type(error).__name__, str(error).replace("\n", " ")[:80])
+        return "! {}: {}".format(type(error).__name__, str(error).replace("\n", " ")[:80])
 
 
 def ops(data):
@@ -66,7 +66,9 @@ def ops(data):
             return arg.encode("utf-8", "surrogatepass").hex()
         return str(arg)
 
-    return " ".join("%s:%d:%s" % (op.name, pos, word(arg)) for op, arg, pos in pickletools.genops(data))
+    return " ".join(
+        "%s:%d:%s" % (op.name, pos, word(arg)) for op, arg, pos in pickletools.genops(data)
+    )
 
 
 def corpus():
@@ -76,15 +78,67 @@ def corpus():
     cycle.append(cycle)
     cycle.append({"self": cycle})
     values = [
-        None, True, False, 0, 1, -1, 255, 256, 65535, 65536, 2**31 - 1, 2**31, -(2**31), -(2**31) - 1,
-        2**63, -(2**63), 2**64, 10**40, -(10**40), 2**2040, 0.0, -0.0, 1.5, 1e16, 1e-5, float("inf"),
-        float("nan"), "", "a", "é", "한국어", "😀", "\ud83d\ude00", "\\\n\r\0\x1a'\"", "x" * 300, "y" * 70000,
-        b"", b"\x00\xff", b"z" * 300, bytearray(b"abc"), (), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4),
-        [], [1], list(range(1001)), {}, {"a": 1}, {i: str(i) for i in range(1001)}, set(), {1, 2},
-        frozenset(), frozenset([1, "b"]), [shared, shared, (shared,)], cycle,
+        None,
+        True,
+        False,
+        0,
+        1,
+        -1,
+        255,
+        256,
+        65535,
+        65536,
+        2**31 - 1,
+        2**31,
+        -(2**31),
+        -(2**31) - 1,
+        2**63,
+        -(2**63),
+        2**64,
+        10**40,
+        -(10**40),
+        2**2040,
+        0.0,
+        -0.0,
+        1.5,
+        1e16,
+        1e-5,
+        float("inf"),
+        float("nan"),
+        "",
+        "a",
+        "é",
+        "한국어",
+        "😀",
+        "\ud83d\ude00",
+        "\\\n\r\0\x1a'\"",
+        "x" * 300,
+        "y" * 70000,
+        b"",
+        b"\x00\xff",
+        b"z" * 300,
+        bytearray(b"abc"),
+        (),
+        (1,),
+        (1, 2),
+        (1, 2, 3),
+        (1, 2, 3, 4),
+        [],
+        [1],
+        list(range(1001)),
+        {},
+        {"a": 1},
+        {i: str(i) for i in range(1001)},
+        set(),
+        {1, 2},
+        frozenset(),
+        frozenset([1, "b"]),
+        [shared, shared, (shared,)],
+        cycle,
         [{"id": i, "name": "user %d" % i, "score": i / 7, "tags": ["a", "b"]} for i in range(20)],
-        {1: 2, 1.5: [], (1, (2, "x")): frozenset([3]), None: b"n", True: "also 1"},
-        [[[[[[]]]]], ({}, [{}])], {"k" * 10: {"n": (1, [2, {"m": None}])}},
+        {1: 2, 1.5: [], (1, (2, "x")): frozenset([3]), None: b"n", True: "also 1"},  # noqa: F601 (equal keys are the case)
+        [[[[[[]]]]], ({}, [{}])],
+        {"k" * 10: {"n": (1, [2, {"m": None}])}},
     ]
     for value in values:
         for protocol in range(6):

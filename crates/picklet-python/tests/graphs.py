@@ -150,13 +150,44 @@ def specimens():
         "small ints": list(range(-3, 300)),
         "int edges": [
             sign * (2**bits) + offset
-            for bits in [0, 7, 8, 15, 16, 29, 30, 31, 32, 59, 60, 61, 63, 64, 89, 90, 127, 2040, 9000]
+            for bits in [
+                0,
+                7,
+                8,
+                15,
+                16,
+                29,
+                30,
+                31,
+                32,
+                59,
+                60,
+                61,
+                63,
+                64,
+                89,
+                90,
+                127,
+                2040,
+                9000,
+            ]
             for sign in (1, -1)
             for offset in (-1, 0, 1)
         ],
         "floats": [0.0, -0.0, 1.5, 1e300, math.inf, -math.inf, math.nan, 5e-324],
         "complex": 1 + 2j,
-        "strings": ["", "a", "é", "日本", "😀", "a\nb\\c\r\x1a\0", "\ud800", "x" * 255, "x" * 256, "é" * 200],
+        "strings": [
+            "",
+            "a",
+            "é",
+            "日本",
+            "😀",
+            "a\nb\\c\r\x1a\0",
+            "\ud800",
+            "x" * 255,
+            "x" * 256,
+            "é" * 200,
+        ],
         "long string": ["y" * 70000, "é" * 70000, "日" * 70000, "😀" * 70000],
         "bytes": [b"", b"a", b"x" * 255, b"y" * 256, bytes(range(256)), b"z" * 70000],
         "bytearray": [bytearray(), bytearray(b"abc"), bytearray(70000)],
@@ -175,7 +206,9 @@ def specimens():
         "recursive long tuple": recursive_long_tuple,
         "recursive frozenset": recursive_frozenset,
         "recursive object": plain,
-        "records": [{"id": i, "name": f"n{i}", "score": i / 7, "ok": i % 2 == 0} for i in range(300)],
+        "records": [
+            {"id": i, "name": f"n{i}", "score": i / 7, "ok": i % 2 == 0} for i in range(300)
+        ],
         "frames": [["word%d" % i, i] for i in range(20000)],
         "plain": Plain(Plain(3)),
         "slotted": Slotted(1, [2]),
@@ -201,7 +234,7 @@ def specimens():
         "datetime": [
             datetime.date(2020, 1, 2),
             datetime.datetime(2020, 1, 2, 3, 4, 5, 6),
-            datetime.datetime(2020, 1, 2, tzinfo=datetime.timezone.utc),
+            datetime.datetime(2020, 1, 2, tzinfo=datetime.UTC),
             datetime.timedelta(1, 2, 3),
             datetime.time(1, 2),
             datetime.timezone(datetime.timedelta(hours=2)),
@@ -304,4 +337,3 @@ values = st.recursive(
     ),
     max_leaves=25,
 )
-

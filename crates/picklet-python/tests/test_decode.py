@@ -319,7 +319,7 @@ def test_the_collector_is_as_it_was_after_every_exit():
                 _picklet.compat_loads(b"]")
             assert gc.isenabled() is enabled
             seen = []
-            graphs.__dict__["look"] = lambda: seen.append(gc.isenabled())
+            graphs.__dict__["look"] = lambda seen=seen: seen.append(gc.isenabled())
             _picklet.compat_loads(b"cgraphs\nlook\n(tR.")
             assert seen == [enabled]
             assert gc.isenabled() is enabled

@@ -31,7 +31,9 @@ ARRAYS = {
     "structured": np.array([(1, 2.5, "ab")], dtype=[("a", "i4"), ("b", "f8"), ("c", "U3")]),
     "aligned": np.zeros(2, dtype=np.dtype([("a", "i1"), ("b", "f8")], align=True)),
     "nested": np.zeros(2, dtype=[("p", [("x", "f4"), ("y", ">i2")]), ("q", "i8", (2, 3))]),
-    "offsets": np.zeros(2, dtype={"names": ["a"], "formats": ["i4"], "offsets": [4], "itemsize": 16}),
+    "offsets": np.zeros(
+        2, dtype={"names": ["a"], "formats": ["i4"], "offsets": [4], "itemsize": 16}
+    ),
     "void": np.zeros(2, dtype="V7"),
     "float16": np.zeros(3, dtype="f2"),
     "large": np.arange(100_000),

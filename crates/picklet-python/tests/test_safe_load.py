@@ -32,7 +32,15 @@ def canary(call):
     events = []
 
     def hook(event, args):
-        if armed and event.split(".")[0] in ("import", "open", "compile", "exec", "os", "subprocess", "socket"):
+        if armed and event.split(".")[0] in (
+            "import",
+            "open",
+            "compile",
+            "exec",
+            "os",
+            "subprocess",
+            "socket",
+        ):
             events.append((event, args))
 
     armed = False
@@ -57,7 +65,12 @@ def test_data_loads_without_a_word(name, protocol):
 
 
 def test_exceptions_load():
-    errors = [ValueError("x"), KeyError(1), OSError(2, "no"), UnicodeDecodeError("a", b"b", 0, 1, "c")]
+    errors = [
+        ValueError("x"),
+        KeyError(1),
+        OSError(2, "no"),
+        UnicodeDecodeError("a", b"b", 0, 1, "c"),
+    ]
     errors[0].add_note("a note")
     for protocol in graphs.PROTOCOLS:
         loaded = _picklet.loads(pickle.dumps(errors, protocol))
@@ -136,7 +149,12 @@ def test_stubs_hold_what_the_pickle_said_and_pickle_back(name):
     stub = _picklet.loads(data, unknown="stub")
     again = _picklet.dumps(stub)
     if name not in ("state setter", "functions"):
-        assert repr(pickle.loads(again)) == repr(pickle.loads(data)) or name in ("plain", "reduce", "slotted", "metaclass")
+        assert repr(pickle.loads(again)) == repr(pickle.loads(data)) or name in (
+            "plain",
+            "reduce",
+            "slotted",
+            "metaclass",
+        )
     assert pickle.dumps(pickle.loads(again), 4) == data
     assert "Stub" in repr(stub)
 

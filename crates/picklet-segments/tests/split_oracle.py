@@ -6,6 +6,8 @@ stock pickle, and checks segments of them with stock pickle.
 """
 
 import collections
+import datetime
+import decimal
 import enum
 import io
 import os
@@ -13,8 +15,6 @@ import pickle
 import pickletools
 import random
 import sys
-import datetime
-import decimal
 
 
 class Plain:
@@ -78,7 +78,7 @@ def gapped(value, protocol):
 
 def unframed(data):
     out, last = b"", 0
-    for op, arg, at in pickletools.genops(data):
+    for op, _arg, at in pickletools.genops(data):
         if op.name == "FRAME":
             out += data[last:at]
             last = at + 9
@@ -94,18 +94,30 @@ class Graph:
 
     def atom(self):
         r = self.rng
-        return r.choice([
-            lambda: None, lambda: True, lambda: False,
-            lambda: r.randrange(-3, 300), lambda: r.getrandbits(40) - (1 << 39),
-            lambda: r.getrandbits(r.randrange(1, 3000)), lambda: r.random(),
-            lambda: "".join(r.choice("abcdéß漢😀\n'\"\\") for _ in range(r.randrange(12))),
-            lambda: "s" * r.randrange(400), lambda: "lone \udc80 half",
-            lambda: r.randbytes(r.randrange(20)), lambda: r.randbytes(r.randrange(400)),
-            lambda: bytearray(r.randbytes(r.randrange(20))),
-            lambda: datetime.date(2000 + r.randrange(30), 3, 4), lambda: Color.RED,
-            lambda: decimal.Decimal(r.randrange(1000)) / 7, lambda: complex(r.random(), 2),
-            lambda: collections.OrderedDict, lambda: len, lambda: range(r.randrange(9)),
-        ])()
+        return r.choice(
+            [
+                lambda: None,
+                lambda: True,
+                lambda: False,
+                lambda: r.randrange(-3, 300),
+                lambda: r.getrandbits(40) - (1 << 39),
+                lambda: r.getrandbits(r.randrange(1, 3000)),
+                lambda: r.random(),
+                lambda: "".join(r.choice("abcdéß漢😀\n'\"\\") for _ in range(r.randrange(12))),
+                lambda: "s" * r.randrange(400),
+                lambda: "lone \udc80 half",
+                lambda: r.randbytes(r.randrange(20)),
+                lambda: r.randbytes(r.randrange(400)),
+                lambda: bytearray(r.randbytes(r.randrange(20))),
+                lambda: datetime.date(2000 + r.randrange(30), 3, 4),
+                lambda: Color.RED,
+                lambda: decimal.Decimal(r.randrange(1000)) / 7,
+                lambda: complex(r.random(), 2),
+                lambda: collections.OrderedDict,
+                lambda: len,
+                lambda: range(r.randrange(9)),
+            ]
+        )()
 
     def shared(self, pool):
         if pool and self.rng.random() < self.sharing:
@@ -124,7 +136,10 @@ class Graph:
             if r.random() < 0.3:
                 self.pool.append(value)
             return value
-        few = lambda: r.randrange(r.choice([2, 4, 6]))
+
+        def few():
+            return r.randrange(r.choice([2, 4, 6]))
+
         kind = r.randrange(12)
         if kind == 0:
             value = []
@@ -173,18 +188,32 @@ class Graph:
         if found:
             return value
         r = self.rng
-        value = r.choice([
-            lambda: "".join(r.choice("abcdefgh") for _ in range(r.randrange(1, 9))),
-            lambda: r.randrange(1 << 34), lambda: (r.randrange(99), "k%d" % r.randrange(999)),
-            lambda: Point(r.randrange(99), 5), lambda: frozenset([r.randrange(9)]),
-            lambda: r.randbytes(5),
-        ])()
+        value = r.choice(
+            [
+                lambda: "".join(r.choice("abcdefgh") for _ in range(r.randrange(1, 9))),
+                lambda: r.randrange(1 << 34),
+                lambda: (r.randrange(99), "k%d" % r.randrange(999)),
+                lambda: Point(r.randrange(99), 5),
+                lambda: frozenset([r.randrange(9)]),
+                lambda: r.randbytes(5),
+            ]
+        )()
         self.hashable.append(value)
         return value
 
 
-TOPS = ["list", "tuple", "dict", "set", "frozenset", "OrderedDict", "defaultdict", "Counter",
-        "deque", "bounded"]
+TOPS = [
+    "list",
+    "tuple",
+    "dict",
+    "set",
+    "frozenset",
+    "OrderedDict",
+    "defaultdict",
+    "Counter",
+    "deque",
+    "bounded",
+]
 
 
 def top(graph, kind, count):
@@ -253,8 +282,23 @@ def same(a, b, sharing=True):
         a, b, path = todo.pop()
         if type(a) is not type(b):
             raise Different(f"{path}: {type(a)} is not {type(b)}")
-        if isinstance(a, (type(None), bool, int, float, str, bytes, complex, type, enum.Enum, range,
-                          datetime.date, decimal.Decimal)) or callable(a):
+        if isinstance(
+            a,
+            (
+                type(None),
+                bool,
+                int,
+                float,
+                str,
+                bytes,
+                complex,
+                type,
+                enum.Enum,
+                range,
+                datetime.date,
+                decimal.Decimal,
+            ),
+        ) or callable(a):
             if a != b and not (a != a and b != b):
                 raise Different(f"{path}: {a!r} != {b!r}"[:500])
             continue
@@ -277,12 +321,12 @@ def same(a, b, sharing=True):
         if isinstance(a, (list, tuple, collections.deque)):
             if len(a) != len(b):
                 raise Different(f"{path}: {len(a)} items, not {len(b)}")
-            todo += [(x, y, f"{path}[{i}]") for i, (x, y) in enumerate(zip(a, b))]
+            todo += [(x, y, f"{path}[{i}]") for i, (x, y) in enumerate(zip(a, b, strict=False))]
         elif isinstance(a, dict):
             if len(a) != len(b):
                 raise Different(f"{path}: {len(a)} pairs, not {len(b)}")
-            for (k, v), (l, w) in zip(a.items(), b.items()):
-                todo += [(k, l, path + ".key"), (v, w, f"{path}[{k!r:.50}]")]
+            for (k, v), (j, w) in zip(a.items(), b.items(), strict=False):
+                todo += [(k, j, path + ".key"), (v, w, f"{path}[{k!r:.50}]")]
         elif isinstance(a, (set, frozenset)):
             if a != b:
                 raise Different(f"{path}: sets differ")
@@ -303,12 +347,12 @@ def slices(value, counts):
     if isinstance(value, dict):
         pairs = list(value.items())
         for count in counts:
-            yield dict(pairs[at:at + count])
+            yield dict(pairs[at : at + count])
             at += count
     else:
         items = list(value)
         for count in counts:
-            yield items[at:at + count]
+            yield items[at : at + count]
             at += count
 
 
@@ -334,7 +378,7 @@ def check_one(source, folder):
         assert all(p.maxlen == whole.maxlen for p in parts)
     if sum(map(len, parts)) != len(whole):
         raise Different(f"{sum(map(len, parts))} items in all, not {len(whole)}")
-    for name, part, want in zip(names, parts, slices(whole, map(len, parts))):
+    for name, part, want in zip(names, parts, slices(whole, map(len, parts)), strict=False):
         got = dict(part) if isinstance(part, dict) else list(part)
         try:
             same(want, got)
@@ -348,7 +392,9 @@ def check(folder):
     checked = segments = 0
     for name in sources:
         stem = name[: -len(".pickle")]
-        for split in sorted(n for n in os.listdir(folder) if n.startswith(stem + ".") and n != name):
+        for split in sorted(
+            n for n in os.listdir(folder) if n.startswith(stem + ".") and n != name
+        ):
             if not os.path.isdir(f"{folder}/{split}"):
                 continue
             try:

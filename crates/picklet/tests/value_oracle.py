@@ -105,12 +105,20 @@ class Persistent(pickle.Pickler):
 
 
 def builtin():
-    for value in (None, True, False, 0, 1, -1, 255, 256, 65535, 65536, 2**31 - 1, 2**31, -2**31):
-        yield value
+    yield from (None, True, False, 0, 1, -1, 255, 256, 65535, 65536, 2**31 - 1, 2**31, -(2**31))
     for bits in (32, 63, 64, 100, 2039, 2040, 2048, 5000):
-        yield from (2**bits, -2**bits, 2**bits - 1, -2**bits - 1)
+        yield from (2**bits, -(2**bits), 2**bits - 1, -(2**bits) - 1)
     yield from (0.0, -0.0, 1.5, 1e300, -1e-300, float("inf"), float("-inf"), 0.1)
-    yield from ("", "abc", "é한😀", "\ud83d", "\ud83d\ude00", "a\\b\n\r\0\x1a", "x" * 255, "x" * 256)
+    yield from (
+        "",
+        "abc",
+        "é한😀",
+        "\ud83d",
+        "\ud83d\ude00",
+        "a\\b\n\r\0\x1a",
+        "x" * 255,
+        "x" * 256,
+    )
     yield from (b"", b"abc", bytes(range(256)), bytearray(b""), bytearray(b"it's"), b"y" * 300)
     yield from ([], (), {}, set(), frozenset(), [()], ((),), ({},), [[]])
     for count in (1, 2, 3, 4, 999, 1000, 1001, 2000, 2001, 5000):
@@ -191,17 +199,32 @@ def instances():
     my_list.note = "attribute"
     yield my_list
     yield from (Reduced(), Reduced(1, [2]), StateSetter(), [StateSetter(), StateSetter()])
-    yield from (Colour.RED, [Colour.RED, Colour.RED], Pair(1, 2), Plain, Nested.Inner, Nested.Inner.Deep)
+    yield from (
+        Colour.RED,
+        [Colour.RED, Colour.RED],
+        Pair(1, 2),
+        Plain,
+        Nested.Inner,
+        Nested.Inner.Deep,
+    )
     yield [Nested.Inner, Nested.Inner, Nested.Inner()]
     yield from (Registered, Registered(), [Registered, Registered()])
-    yield from (datetime.datetime(2020, 1, 2, 3, 4, 5), datetime.date(1, 2, 3), datetime.timedelta(1, 2, 3))
+    yield from (
+        datetime.datetime(2020, 1, 2, 3, 4, 5),
+        datetime.date(1, 2, 3),
+        datetime.timedelta(1, 2, 3),
+    )
     yield {"datetime": datetime.datetime(2020, 1, 1), "date": datetime.date(2020, 1, 1)}
     yield from (decimal.Decimal("1.5"), fractions.Fraction(1, 3), uuid.UUID(int=7), 1j, range(3))
-    yield from (collections.OrderedDict(a=1, b=2), collections.deque([1, 2], 5), collections.Counter("aab"))
+    yield from (
+        collections.OrderedDict(a=1, b=2),
+        collections.deque([1, 2], 5),
+        collections.Counter("aab"),
+    )
     yield from (collections.defaultdict(list, a=[1]), ValueError("x"), KeyError("k"), slice(1, 2))
     yield from (type(None), type(...), ..., NotImplemented, len, "".join, dict.fromkeys, print)
     yield from (pathlib.PurePosixPath("/a/b"), io.BytesIO(b"x"), random.Random(5), Exception)
-    yield from ([datetime.timezone.utc] * 2, datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc))
+    yield from ([datetime.UTC] * 2, datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC))
 
 
 def random_object(rng, depth, pool):
@@ -211,7 +234,9 @@ def random_object(rng, depth, pool):
     if kind == 0:
         value = rng.choice([None, True, False])
     elif kind in (1, 2):
-        value = rng.choice([rng.randrange(300), rng.randrange(-(2**40), 2**40), rng.getrandbits(90)])
+        value = rng.choice(
+            [rng.randrange(300), rng.randrange(-(2**40), 2**40), rng.getrandbits(90)]
+        )
     elif kind == 3:
         value = rng.choice([rng.random(), float(rng.randrange(10)), rng.random() * 1e20])
     elif kind in (4, 5):
@@ -228,11 +253,11 @@ def random_object(rng, depth, pool):
         elif kind == 10:
             value = tuple(items)
         elif kind in (11, 12):
-            value = dict(zip(names, items))
+            value = dict(zip(names, items, strict=False))
         elif kind == 13:
             value = rng.choice([set, frozenset])(names)
         elif kind == 14:
-            value = Plain(**dict(zip(names, items)))
+            value = Plain(**dict(zip(names, items, strict=False)))
         else:
             value = rng.choice([Reduced(*items), MyList(items), Pair(items, names), Cyclic(items)])
     pool.append(value)

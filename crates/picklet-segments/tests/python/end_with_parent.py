@@ -32,8 +32,17 @@ send(
     }
 )
 worker.stdout.read(4)
-send({"task": 0, "name": "a", "index": 0, "path": sys.argv[1], "first_item": 0, "items": 1,
-      "output": "a.pickle"})
+send(
+    {
+        "task": 0,
+        "name": "a",
+        "index": 0,
+        "path": sys.argv[1],
+        "first_item": 0,
+        "items": 1,
+        "output": "a.pickle",
+    }
+)
 os.set_blocking(worker.stdout.fileno(), True)
 sys.stderr.flush()
 # The worker says so itself when the function runs; then it is our turn to die.

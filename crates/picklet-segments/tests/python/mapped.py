@@ -109,7 +109,7 @@ def prints_a_lot(segment):
 
 
 def reads_stdin(segment):
-    return [sys.stdin.read(), os.read(0, 10)] + segment
+    return [sys.stdin.read(), os.read(0, 10), *segment]
 
 
 def forks_and_returns_twice(segment):
