@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use anyhow::Result;
-use picklet_segments::{Error, Input, Location, Segments, count_items};
+use picklet_segments::{Error, Input, Location, Segments};
 
 use crate::summary::{Stopped, summarize};
 
@@ -54,9 +54,6 @@ pub(crate) fn part(input: &Input, start: u64, end: u64) -> Result<Vec<u8>> {
 pub(crate) fn first_end(input: &Input) -> Result<u64> {
     if input.size() == 0 {
         return Err(Error::input(input.path(), None, "is empty: there is no pickle in it").into());
-    }
-    if let Some(end) = count_items(input)?.end {
-        return Ok(end);
     }
     end_of(input, 0)
 }
