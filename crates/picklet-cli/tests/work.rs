@@ -400,3 +400,26 @@ fn cat_and_get_refuse_what_is_no_pickle() {
     assert_eq!(run(dir.path(), ["cat", "seven"]).good(), "7\n");
     run(dir.path(), ["get", "seven", "0"]).refused(&["seven"]);
 }
+
+#[test]
+fn files_of_many_pickles_and_json_lines_are_split_into_lists() {
+    let dir = folder();
+    let many: Vec<u8> = (0..7).flat_map(numbers).collect();
+    fs::write(dir.path().join("many.pickle"), many).unwrap();
+    let told = run(dir.path(), ["split", "many.pickle", "-o", "m", "--count", "3"]).good();
+    assert!(told.contains("m: 3 segments, 7 items"), "{told}");
+    assert_eq!(run(dir.path(), ["get", "m", "4"]).good(), "[0, 1, 2, 3]\n");
+
+    let lines = "{\"이름\": \"김\"}\n[1, 2.5, null]\n\n\"글\"\n";
+    fs::write(dir.path().join("줄.jsonl"), lines).unwrap();
+    let told = run(dir.path(), ["split", "줄.jsonl", "-o", "j", "--count", "2"]).good();
+    assert!(told.contains("j: 2 segments, 3 items"), "{told}");
+    assert_eq!(run(dir.path(), ["cat", "j"]).good(), "{'이름': '김'}\n[1, 2.5, None]\n'글'\n");
+    let args = ["split", "-", "-o", "k", "--format", "jsonl"];
+    let output = picklet(dir.path()).args(args).write_stdin("1\n2\n").output().unwrap();
+    assert!(Ran::from(output).good().contains("2 items"));
+    run(dir.path(), ["split", "줄.jsonl", "-o", "x", "--format", "pickle"])
+        .refused(&["줄.jsonl", "byte"]);
+    fs::write(dir.path().join("bad.jsonl"), "{\"a\": 1}\n{oops\n").unwrap();
+    run(dir.path(), ["split", "bad.jsonl", "-o", "x"]).refused(&["bad.jsonl"]);
+}

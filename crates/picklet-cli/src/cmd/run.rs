@@ -14,7 +14,6 @@ use picklet_segments::{Error, Existing, Input, Location, Progress, Segments};
 use crate::cmd::{map, split};
 use crate::failure::{Interrupted, Verdict, warn};
 use crate::host::Session;
-use crate::source;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,7 +27,7 @@ The same command run again goes on where the last run stopped. Exit code 1 when 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Run {
-    /// The pickle; - is standard input, which is copied into a temporary file (in TMPDIR) first
+    /// The source, as for split; - is standard input, which is copied into a temporary file (in TMPDIR) first
     #[arg(value_name = "SRC")]
     source: PathBuf,
     /// The directory to make
@@ -50,7 +49,7 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn run(&self, session: &mut Session<'_>) -> Result<Verdict> {
-        let input = source::open(&self.source)?;
+        let input = self.cut.open(&self.source)?;
         let out = Location::local(&self.out);
         // Refused now rather than when the split is done. What is begun anew is removed here, so
         // that the map does not remove its own input.

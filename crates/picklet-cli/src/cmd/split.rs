@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 use picklet_segments::{
-    Error, Existing, Input, Location, Names, Progress, Shared, SplitOptions, SplitReport, Target,
-    parse_size, split,
+    Error, Existing, Format, Input, Location, Names, Progress, Shared, SplitOptions, SplitReport,
+    Target, parse_size, split,
 };
 use serde_json::json;
 
@@ -21,16 +21,18 @@ Examples:
   picklet split big.pickle -o in --size 256MiB
   picklet split big.pickle -o in --count 10000     10,000 items in each
   picklet split big.pickle -o in --parts 8 --name day
-  picklet split big.pickle -o in --resume          go on where Ctrl-C stopped it";
+  picklet split big.pickle -o in --resume          go on where Ctrl-C stopped it
+  zcat lines.jsonl.gz | picklet split - -o in      JSON Lines, a dict or list for each line";
 
 /// Cut a pickle into segments, each a plain pickle, without loading it
 ///
-/// The pickle holds a list, tuple, dict or set; each segment is one of the same type. Objects that
-/// are shared inside a segment stay shared; those that items of several segments share are in each.
+/// Of a pickle that holds a list, tuple, dict or set, each segment is one of the same type. Of a file
+/// of many pickles, or of JSON Lines, each segment is a list of its objects. Objects that are shared
+/// inside a segment stay shared; those that items of several segments share are in each.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Split {
-    /// The pickle; - is standard input, which is copied into a temporary file (in TMPDIR) first
+    /// The source; - is standard input, which is copied into a temporary file (in TMPDIR) first
     #[arg(value_name = "SRC")]
     source: PathBuf,
     /// The directory to make
@@ -68,6 +70,9 @@ pub(crate) struct Cut {
     /// or say nothing (copy)
     #[arg(long, value_name = "warn|error|copy", default_value = "warn", value_parser = shared)]
     shared: Shared,
+    /// What the source is: pickle, or jsonl; found out from its name and first bytes by default
+    #[arg(long, value_name = "pickle|jsonl", value_parser = format)]
+    format: Option<Format>,
 }
 
 fn size(text: &str) -> Result<u64, String> {
@@ -90,9 +95,24 @@ fn shared(text: &str) -> Result<Shared, String> {
     }
 }
 
+fn format(text: &str) -> Result<Format, String> {
+    match text {
+        "pickle" => Ok(Format::Pickle),
+        "jsonl" => Ok(Format::JsonLines),
+        _ => Err("write pickle or jsonl".into()),
+    }
+}
+
+impl Cut {
+    /// Opens the source.
+    pub(crate) fn open(&self, path: &Path) -> Result<Input> {
+        Ok(source::open(path)?.with_format(self.format.unwrap_or_default()))
+    }
+}
+
 impl Split {
     pub(crate) fn run(&self, session: &mut Session<'_>) -> Result<Verdict> {
-        let input = source::open(&self.source)?;
+        let input = self.how.open(&self.source)?;
         let existing = match (self.resume, self.overwrite) {
             (true, _) => Existing::Resume,
             (_, true) => Existing::Overwrite,
