@@ -5,6 +5,7 @@
 #   make demo          split, map, save and load a real table of flights
 #   make test          every test and lint, Rust and Python
 #   make docs          the Rust reference in target/doc/
+#   make corpora       every real pickle of some packages, fetched from the network, is read
 #   make bench         picklet beside its peers, as ratios
 #   make fuzz          every fuzz target, FUZZ_SECONDS each
 #   make test-engines  Dask, Ray, Spark and S3
@@ -24,7 +25,7 @@ export PICKLET_PYTHON := $(CURDIR)/$(BIN)/python
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 PYTHON_SOURCES := $(shell find crates/picklet-python/python -name '*.py' -o -name '*.pyi') pyproject.toml
 
-.PHONY: build demo test test-rust test-python lint docs bench fuzz test-engines clean
+.PHONY: build demo test test-rust test-python lint docs corpora bench fuzz test-engines clean
 
 build: $(VENV)/installed target/release/picklet
 
@@ -74,6 +75,11 @@ docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps \
 	  -p picklet-codec -p picklet-segments -p picklet -p picklet-cli
 	@echo "target/doc/picklet/index.html"
+
+# Needs the network: a package that cannot be fetched is named, and the command fails.
+corpora: $(VENV)/build-tools
+	$(BIN)/python testdata/corpora.py target/corpora
+	cargo test --quiet --package picklet --test corpora -- --ignored
 
 bench: build $(VENV)/test-tools
 	$(BIN)/python crates/picklet-bench/python/main_job.py
