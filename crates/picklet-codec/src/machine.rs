@@ -143,6 +143,12 @@ pub trait Machine {
     /// READONLY_BUFFER: the buffer made read-only, to take its place.
     fn readonly_buffer(&mut self, buffer: Self::Value) -> Result<Self::Value>;
 
+    /// STOP: `left` objects lie below the pickle's value, and are dropped, as in C.
+    #[inline(always)]
+    fn stop(&mut self, left: usize) -> Result<()> {
+        let _ = left;
+        Ok(())
+    }
     /// POP took `value` off (a POP that takes a mark off gives no event).
     #[inline(always)]
     fn pop(&mut self, value: Self::Value) -> Result<()> {
@@ -312,7 +318,11 @@ impl<V: Clone> Driver<V> {
         M: Machine<Value = V>,
     {
         match opcode {
-            Opcode::Stop => return self.take_top().map(Some),
+            Opcode::Stop => {
+                let value = self.take_top()?;
+                machine.stop(self.stack.len())?;
+                return Ok(Some(value));
+            }
             Opcode::Proto => machine.proto(index_of(arg) as u8)?,
             Opcode::Frame => machine.frame(index_of(arg))?,
             Opcode::Mark => {

@@ -683,7 +683,7 @@ pub fn batches(style: BatchStyle, protocol: u8, len: usize) -> Batches {
 }
 
 /// The iterator of [`batches`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Batches {
     style: BatchStyle,
     single: bool,

@@ -5,7 +5,8 @@
 //! out again: which were memoised, the name nodes of a global, and what was done to an object in
 //! which order.
 
-use picklet_codec::PickleString;
+use picklet_codec::{PickleStr, PickleString};
+use rustc_hash::FxHashSet;
 
 /// A node's place in its arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,7 +29,7 @@ pub(crate) enum Node {
     Float(f64),
     Str(PickleString),
     Bytes(Box<[u8]>),
-    ByteArray(Box<[u8]>),
+    ByteArray(Vec<u8>),
     /// A Python 2 str.
     Py2Str(Box<[u8]>),
     Tuple(Box<[Id]>),
@@ -207,6 +208,20 @@ impl Node {
         }
     }
 
+    /// Whether Python does something to make it: an import, a call, a question to the
+    /// application.
+    fn is_effect(&self) -> bool {
+        matches!(
+            self,
+            Node::Global(_)
+                | Node::StackGlobal(..)
+                | Node::Extension(_)
+                | Node::PersistentId(_)
+                | Node::BinaryPersistentId(_)
+                | Node::Instance(_)
+        )
+    }
+
     /// Whether Python's pickler never memoises objects of this kind.
     pub(crate) fn is_atom(&self) -> bool {
         matches!(self, Node::None | Node::Bool(_) | Node::Int(_) | Node::BigInt(_) | Node::Float(_))
@@ -217,14 +232,26 @@ impl Node {
 #[derive(Debug, Clone)]
 pub(crate) struct Graph {
     nodes: Vec<Node>,
-    memoised: Vec<bool>,
+    flags: Vec<u8>,
+    /// Objects whose making is an effect (a call, an import) and that nothing refers to, each
+    /// with the object before which it was made, or none for the end. In that order.
+    pub(crate) lost: Vec<(Option<Id>, Id)>,
+    /// The out-of-band buffers, by their numbers.
+    pub(crate) buffers: Vec<Id>,
 }
+
+/// The pickle put it into its memo.
+const MEMOISED: u8 = 1;
+/// A tuple with something in it that Python cannot hash.
+const UNHASHABLE: u8 = 2;
 
 impl Default for Graph {
     fn default() -> Self {
         Graph {
             nodes: vec![Node::None, Node::Bool(false), Node::Bool(true)],
-            memoised: vec![false; 3],
+            flags: vec![0; 3],
+            lost: Vec::new(),
+            buffers: Vec::new(),
         }
     }
 }
@@ -236,7 +263,7 @@ impl Graph {
     pub(crate) fn add(&mut self, node: Node, memoised: bool) -> Option<Id> {
         let id = u32::try_from(self.nodes.len()).ok().filter(|id| *id < u32::MAX)?;
         self.nodes.push(node);
-        self.memoised.push(memoised);
+        self.flags.push(if memoised { MEMOISED } else { 0 });
         Some(Id(id))
     }
 
@@ -253,19 +280,60 @@ impl Graph {
         self.nodes.get_mut(id.0 as usize)
     }
 
-    pub(crate) fn is_memoised(&self, id: Id) -> bool {
-        self.memoised.get(id.0 as usize).copied().unwrap_or(false)
+    fn has_flag(&self, id: Id, flag: u8) -> bool {
+        self.flags.get(id.0 as usize).is_some_and(|flags| flags & flag != 0)
     }
 
-    pub(crate) fn memoise(&mut self, id: Id) {
-        if let Some(flag) = self.memoised.get_mut(id.0 as usize) {
-            *flag = true;
+    fn set_flag(&mut self, id: Id, flag: u8) {
+        if let Some(flags) = self.flags.get_mut(id.0 as usize) {
+            *flags |= flag;
         }
     }
 
-    /// For each node reachable from `root`, how often it is referred to, up to 2.
+    pub(crate) fn is_memoised(&self, id: Id) -> bool {
+        self.has_flag(id, MEMOISED)
+    }
+
+    pub(crate) fn memoise(&mut self, id: Id) {
+        self.set_flag(id, MEMOISED);
+    }
+
+    /// What a str says, or a Python 2 str, which Python reads as ASCII where it is a name.
+    pub(crate) fn name_text(&self, id: Id) -> Option<PickleStr<'_>> {
+        match self.node(id) {
+            Node::Str(text) => Some(text.as_pickle_str()),
+            Node::Py2Str(bytes) if bytes.is_ascii() => {
+                std::str::from_utf8(bytes).ok().map(PickleStr::from)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether an object is of a kind that Python cannot hash; a tuple, once marked.
+    pub(crate) fn is_unhashable(&self, id: Id) -> bool {
+        let unhashable = matches!(
+            self.node(id),
+            Node::List(_) | Node::Dict(_) | Node::Set(_) | Node::ByteArray(_)
+        );
+        unhashable || self.has_flag(id, UNHASHABLE)
+    }
+
+    pub(crate) fn mark_unhashable(&mut self, id: Id) {
+        self.set_flag(id, UNHASHABLE);
+    }
+
+    /// For each node reachable from `root` or from a lost one, how often it is referred to, up
+    /// to 2.
     pub(crate) fn references(&self, root: Id) -> Vec<u8> {
         let mut counts = vec![0u8; self.nodes.len()];
+        self.count_from(root, &mut counts);
+        for (_, lost) in &self.lost {
+            self.count_from(*lost, &mut counts);
+        }
+        counts
+    }
+
+    fn count_from(&self, root: Id, counts: &mut [u8]) {
         let mut open = vec![root];
         while let Some(id) = open.pop() {
             let Some(count) = counts.get_mut(id.0 as usize) else { continue };
@@ -274,19 +342,97 @@ impl Graph {
                 self.node(id).children(|child| open.push(child));
             }
         }
-        counts
     }
 
-    /// Moves the nodes of `other` in, and says where its `root` went.
-    pub(crate) fn absorb(&mut self, other: Graph, root: Id) -> Option<Id> {
+    /// Finds the effects that nothing below `root` remembers (their results were popped, left on
+    /// the stack or replaced in a dict), so that they are written again.
+    ///
+    /// Ids count up in the order in which a pickle makes objects, and objects are written in
+    /// that order too, as a rule: so an effect belongs before the first object after it.
+    pub(crate) fn find_lost(&mut self, root: Id) {
+        // Which walk came to a node first. 0: none; 1: the root's.
+        let mut walks = vec![0u32; self.nodes.len()];
+        let mut next_walk = 1;
+        let mut inner = FxHashSet::default();
+        let mut outer = Vec::new();
+        self.walk_from(root, next_walk, &mut walks, &mut inner);
+        for (index, node) in self.nodes.iter().enumerate().skip(3).rev() {
+            if walks.get(index) == Some(&0) && node.is_effect() {
+                // No arena is larger than 2^32.
+                let id = Id(index as u32);
+                outer.push(id);
+                next_walk += 1;
+                self.walk_from(id, next_walk, &mut walks, &mut inner);
+            }
+        }
+        // An effect may lie inside one that was found after it.
+        outer.retain(|id| !inner.contains(id));
+
+        walks.fill(0);
+        self.walk_from(root, 1, &mut walks, &mut inner);
+        let mut outer = outer.into_iter().peekable();
+        let mut after = None;
+        for index in (3..self.nodes.len()).rev() {
+            let id = Id(index as u32);
+            if outer.next_if_eq(&id).is_some() {
+                self.lost.push((after, id));
+                self.walk_from(id, 1, &mut walks, &mut inner);
+            } else if walks.get(index) == Some(&1) {
+                after = Some(id);
+            }
+        }
+        self.lost.reverse();
+    }
+
+    /// Marks what `start` refers to, and adds to `inner` what another walk began or passed.
+    fn walk_from(&self, start: Id, walk: u32, walks: &mut [u32], inner: &mut FxHashSet<Id>) {
+        let mut open = vec![start];
+        while let Some(id) = open.pop() {
+            match walks.get_mut(id.0 as usize) {
+                Some(seen) if *seen == 0 => {
+                    *seen = walk;
+                    self.node(id).children(|child| open.push(child));
+                }
+                Some(seen) if *seen != walk && *seen != 1 => {
+                    inner.insert(id);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The lost effects that come before `id`, or at the end.
+    pub(crate) fn lost_before(&self, id: Option<Id>) -> &[(Option<Id>, Id)] {
+        let key = |id: Option<Id>| id.map_or(u64::MAX, |id| id.0.into());
+        let start = self.lost.partition_point(|(before, _)| key(*before) < key(id));
+        let end = self.lost.partition_point(|(before, _)| key(*before) <= key(id));
+        self.lost.get(start..end).unwrap_or_default()
+    }
+
+    /// Moves the nodes of `other` in, for the container `into`, and says where its `root` went.
+    pub(crate) fn absorb(&mut self, into: Id, other: Graph, root: Id) -> Option<Id> {
         let base = u32::try_from(self.nodes.len()).ok()?;
         u32::try_from(self.nodes.len() + other.nodes.len()).ok()?;
+        let buffers = u32::try_from(self.buffers.len()).ok()?;
         let moved = |id: Id| if id.0 < 3 { id } else { Id(id.0 - 3 + base) };
-        self.memoised.extend(other.memoised.into_iter().skip(3));
+        self.flags.extend(other.flags.into_iter().skip(3));
         self.nodes.extend(other.nodes.into_iter().skip(3).map(|mut node| {
             node.children_mut(|id| *id = moved(*id));
+            if let Node::Buffer(number) = &mut node {
+                *number = number.saturating_add(buffers);
+            }
             node
         }));
+        self.buffers.extend(other.buffers.into_iter().map(moved));
+        // The end of the other one is no end here, so what comes there comes before its root.
+        let first = if root.0 < 3 { into } else { moved(root) };
+        self.lost.extend(
+            other
+                .lost
+                .into_iter()
+                .map(|(before, id)| (Some(before.map_or(first, moved)), moved(id))),
+        );
+        self.lost.sort_by_key(|(before, _)| before.map_or(u64::MAX, |id| id.0.into()));
         Some(moved(root))
     }
 }

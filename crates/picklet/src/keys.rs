@@ -16,8 +16,9 @@ const TUPLE_BUDGET: usize = 256;
 const SMALL: usize = 12;
 
 /// Keeps one entry for each key of each dict (the first key, the last value) and one of each
-/// member of each set and frozenset.
-pub(crate) fn drop_duplicates(graph: &mut Graph) {
+/// member of each set and frozenset. Whether there was anything to drop.
+pub(crate) fn drop_duplicates(graph: &mut Graph) -> bool {
+    let mut dropped = false;
     for index in 0..u32::try_from(graph.len()).unwrap_or(u32::MAX) {
         let id = Id(index);
         let replacement = match graph.node(id) {
@@ -32,8 +33,10 @@ pub(crate) fn drop_duplicates(graph: &mut Graph) {
         };
         if let (Some(replacement), Some(node)) = (replacement, graph.node_mut(id)) {
             *node = replacement;
+            dropped = true;
         }
     }
+    dropped
 }
 
 /// Whether these are a few str keys, all different: most dicts.

@@ -2,10 +2,12 @@
 //!
 //! Nothing is imported or called: a call becomes a node that remembers it.
 
+use picklet_codec::limits::DEFAULT_DECIMAL_DIGITS;
 use picklet_codec::{
-    Driver, Error, ErrorKind, Items, Limits, Machine, Opcode, PickleStr, Reader, Result,
+    Driver, Error, ErrorKind, Items, Limits, Machine, Opcode, PickleStr, Reader, Result, text,
 };
 
+use crate::compat;
 use crate::graph::{Call, Effect, Graph, Id, Instance, Node};
 use crate::keys;
 
@@ -24,24 +26,29 @@ pub(crate) fn read(pickle: &[u8], limits: Limits) -> Result<Read> {
     let mut builder = Builder::default();
     let root = Driver::new(limits).run(&mut reader, &mut builder)?;
     builder.settle();
-    keys::drop_duplicates(&mut builder.graph);
-    Ok(Read {
-        graph: builder.graph,
-        root,
-        protocol: builder.declared.unwrap_or(builder.highest),
-        length: reader.offset(),
-    })
+    let replaced = keys::drop_duplicates(&mut builder.graph);
+    if builder.lossy || replaced {
+        builder.graph.find_lost(root);
+    }
+    if builder.highest >= 3 {
+        builder.rename();
+    }
+    Ok(Read { graph: builder.graph, root, protocol: builder.highest, length: reader.offset() })
 }
 
 #[derive(Default)]
 struct Builder {
     graph: Graph,
-    declared: Option<u8>,
-    /// The highest protocol of an opcode met so far.
+    /// What the last PROTO said: how globals are named.
+    declared: u8,
+    /// The highest protocol of PROTO and of the opcodes met so far.
     highest: u8,
-    buffers: u32,
+    /// Objects that hold a global's name as Python 2 spells it.
+    old_names: Vec<Id>,
     /// A call whose result was just popped: a state-setter, unless GET comes next.
     popped: Option<Id>,
+    /// Whether something was thrown away that may hold a call.
+    lossy: bool,
 }
 
 fn wrong(text: String) -> Error {
@@ -71,23 +78,65 @@ impl Builder {
     }
 
     fn hashable(&self, id: Id) -> Result<()> {
-        match self.graph.node(id) {
-            Node::List(_) | Node::Dict(_) | Node::Set(_) | Node::ByteArray(_) => {
-                Err(wrong(format!("a {} cannot be hashed", kind_name(self.graph.node(id)))))
+        if self.graph.is_unhashable(id) {
+            return Err(wrong(format!("a {} cannot be hashed", kind_name(self.graph.node(id)))));
+        }
+        Ok(())
+    }
+
+    /// A global's name, which stands as Python 2 spells it below protocol 3.
+    fn named(&mut self, id: Id) -> Id {
+        if self.declared < 3 {
+            self.old_names.push(id);
+        }
+        id
+    }
+
+    /// Spells the globals as from protocol 3 on: for pickles whose opcodes are newer than what
+    /// PROTO says, or that change it midway.
+    fn rename(&mut self) {
+        for id in std::mem::take(&mut self.old_names) {
+            let text = |id| self.graph.name_text(id).and_then(PickleStr::to_str).unwrap_or("");
+            let (module, name) = match self.graph.node(id) {
+                Node::Global(global) => (global.0.as_str(), global.1.as_str()),
+                Node::StackGlobal(module, name) => (text(*module), text(*name)),
+                Node::Instance(instance) => match &instance.call {
+                    Call::Inst { module, name, .. } => (module.as_str(), name.as_str()),
+                    _ => continue,
+                },
+                _ => continue,
+            };
+            let new = compat::to_python3(module, name);
+            if new == (module, name) {
+                continue;
             }
-            _ => Ok(()),
+            let new = (new.0.to_owned(), new.1.to_owned());
+            match self.graph.node_mut(id) {
+                Some(Node::Instance(instance)) => {
+                    if let Call::Inst { module, name, .. } = &mut instance.call {
+                        (*module, *name) = new;
+                    }
+                }
+                Some(node) => *node = Node::Global(Box::new(new)),
+                None => {}
+            }
         }
     }
 
     /// Attaches a popped call to the object it was called for.
     fn settle(&mut self) {
         let Some(popped) = self.popped.take() else { return };
+        self.lossy = true;
         let Node::Instance(instance) = self.graph.node(popped) else { return };
         let Call::Reduce { callable, args } = instance.call else { return };
         let Node::Tuple(items) = self.graph.node(args) else { return };
         let Some(&owner) = items.first() else { return };
+        if !instance.effects.is_empty() || !instance.discarded.is_empty() {
+            return;
+        }
         if let Some(Node::Instance(owner)) = self.graph.node_mut(owner) {
             owner.effects.push(Effect::Call { callable, args });
+            self.forget(popped);
         }
     }
 
@@ -97,6 +146,76 @@ impl Builder {
         let call = instance.call.clone();
         if let Some(Node::Instance(kept)) = self.graph.node_mut(kept) {
             kept.discarded.push(call);
+            self.forget(popped);
+        }
+    }
+
+    /// Only the stack referred to it, and its call is kept elsewhere.
+    fn forget(&mut self, popped: Id) {
+        if let Some(node) = self.graph.node_mut(popped) {
+            *node = Node::None;
+        }
+    }
+
+    /// APPEND and APPENDS on a bytearray, which has `append` and `extend` too.
+    fn extend_bytes(&mut self, array: Id, items: &[Id]) -> Result<()> {
+        let bytes: Vec<u8> = items.iter().map(|item| self.byte(*item)).collect::<Result<_>>()?;
+        if let Node::ByteArray(array) = self.target(array)? {
+            array.extend(bytes);
+        }
+        Ok(())
+    }
+
+    fn byte(&self, item: Id) -> Result<u8> {
+        let byte = self.integer(item).and_then(|value| u8::try_from(value).ok());
+        byte.ok_or_else(|| wrong("a bytearray takes ints from 0 to 255".to_owned()))
+    }
+
+    fn integer(&self, id: Id) -> Option<i64> {
+        match self.graph.node(id) {
+            Node::Int(value) => Some(*value),
+            Node::Bool(value) => Some((*value).into()),
+            _ => None,
+        }
+    }
+
+    /// SETITEM on a list or a bytearray: an index, from the end where it is negative.
+    fn set_at(&mut self, sequence: Id, key: Id, value: Id) -> Result<()> {
+        let index = self.integer(key);
+        let byte = self.byte(value);
+        let place = |length: usize| {
+            let length = i64::try_from(length).ok()?;
+            let index = index.map(|index| if index < 0 { index + length } else { index });
+            usize::try_from(index?).ok()
+        };
+        let none = || wrong("no item is at that index".to_owned());
+        match self.target(sequence)? {
+            Node::List(items) => {
+                let slot = place(items.len()).and_then(|at| items.get_mut(at));
+                *slot.ok_or_else(none)? = value;
+            }
+            Node::ByteArray(bytes) => {
+                let slot = place(bytes.len()).and_then(|at| bytes.get_mut(at));
+                *slot.ok_or_else(none)? = byte?;
+            }
+            _ => {}
+        }
+        // The item that was there may have been a call.
+        self.lossy = true;
+        Ok(())
+    }
+
+    /// None, or None and no slots: a state that changes nothing.
+    fn is_no_state(&self, state: Id) -> bool {
+        match self.graph.node(state) {
+            Node::None => true,
+            Node::Tuple(parts) => match parts.as_ref() {
+                [Id::NONE, slots] => {
+                    matches!(self.graph.node(*slots), Node::Dict(slots) if slots.is_empty())
+                }
+                _ => false,
+            },
+            _ => false,
         }
     }
 
@@ -106,6 +225,9 @@ impl Builder {
         else {
             return false;
         };
+        if !one.effects.is_empty() || !one.discarded.is_empty() {
+            return false;
+        }
         match (&one.call, &other.call) {
             (Call::Reduce { callable: a, .. }, Call::Reduce { callable: b, .. })
             | (Call::NewObj { class: a, .. }, Call::NewObj { class: b, .. })
@@ -143,7 +265,7 @@ impl Machine for Builder {
 
     fn op(&mut self, opcode: Opcode, _offset: u64) {
         // C writes a state-setter's arguments with TUPLE2 at every protocol.
-        if self.declared.is_none() && opcode != Opcode::Tuple2 {
+        if opcode != Opcode::Tuple2 {
             self.highest = self.highest.max(opcode.info().protocol);
         }
         let is_get = matches!(opcode, Opcode::Get | Opcode::BinGet | Opcode::LongBinGet);
@@ -153,7 +275,8 @@ impl Machine for Builder {
     }
 
     fn proto(&mut self, version: u8) -> Result<()> {
-        self.declared = Some(version);
+        self.declared = version;
+        self.highest = self.highest.max(version);
         Ok(())
     }
 
@@ -170,10 +293,15 @@ impl Machine for Builder {
     }
 
     fn big_int(&mut self, bytes: &[u8]) -> Result<Id> {
-        if let Some(value) = picklet_codec::text::le_bytes_to_i64(bytes) {
+        if let Some(value) = text::le_bytes_to_i64(bytes) {
             return self.int(value);
         }
-        self.add(Node::BigInt(without_padding(bytes).into()))
+        let bytes = text::trim_le_bytes(bytes);
+        if text::decimal_digits_of(bytes.len()) > DEFAULT_DECIMAL_DIGITS {
+            // Python reads no decimals as long as these, so they need LONG4.
+            self.highest = self.highest.max(2);
+        }
+        self.add(Node::BigInt(bytes.into()))
     }
 
     fn float(&mut self, value: f64) -> Result<Id> {
@@ -201,7 +329,13 @@ impl Machine for Builder {
     }
 
     fn tuple(&mut self, items: Items<'_, Id>) -> Result<Id> {
-        self.add(Node::Tuple(items.collect()))
+        let items: Box<[Id]> = items.collect();
+        let unhashable = items.iter().any(|item| self.graph.is_unhashable(*item));
+        let tuple = self.add(Node::Tuple(items))?;
+        if unhashable {
+            self.graph.mark_unhashable(tuple);
+        }
+        Ok(tuple)
     }
 
     fn empty_list(&mut self) -> Result<Id> {
@@ -215,6 +349,7 @@ impl Machine for Builder {
     fn append(&mut self, list: &mut Id, item: Id) -> Result<()> {
         match self.target(*list)? {
             Node::List(items) => items.push(item),
+            Node::ByteArray(_) => return self.extend_bytes(*list, &[item]),
             Node::Instance(instance) => instance.effects.push(Effect::Append(item)),
             other => return Err(wrong(format!("a {} has no append", kind_name(other)))),
         }
@@ -224,6 +359,10 @@ impl Machine for Builder {
     fn appends(&mut self, list: &mut Id, items: Items<'_, Id>) -> Result<()> {
         match self.target(*list)? {
             Node::List(list) => list.extend(items),
+            Node::ByteArray(_) => {
+                let items: Vec<Id> = items.collect();
+                return self.extend_bytes(*list, &items);
+            }
             Node::Instance(instance) => instance.effects.push(Effect::Appends(items.collect())),
             other => return Err(wrong(format!("a {} has no extend", kind_name(other)))),
         }
@@ -244,6 +383,7 @@ impl Machine for Builder {
         match self.graph.node(*dict) {
             Node::Dict(_) => self.hashable(key)?,
             Node::Instance(_) => {}
+            Node::List(_) | Node::ByteArray(_) => return self.set_at(*dict, key, value),
             other => return Err(wrong(format!("a {} takes no keys", kind_name(other)))),
         }
         match self.target(*dict)? {
@@ -289,16 +429,18 @@ impl Machine for Builder {
     }
 
     fn global(&mut self, module: &str, name: &str) -> Result<Id> {
-        self.add(Node::Global(Box::new((module.to_owned(), name.to_owned()))))
+        let id = self.add(Node::Global(Box::new((module.to_owned(), name.to_owned()))))?;
+        Ok(self.named(id))
     }
 
     fn stack_global(&mut self, module: Id, name: Id) -> Result<Id> {
         for id in [module, name] {
-            if !matches!(self.graph.node(id), Node::Str(_)) {
+            if self.graph.name_text(id).is_none() {
                 return Err(wrong("STACK_GLOBAL needs two str".to_owned()));
             }
         }
-        self.add(Node::StackGlobal(module, name))
+        let id = self.add(Node::StackGlobal(module, name))?;
+        Ok(self.named(id))
     }
 
     fn extension(&mut self, code: u32) -> Result<Id> {
@@ -313,13 +455,25 @@ impl Machine for Builder {
     }
 
     fn build(&mut self, object: &mut Id, state: Id) -> Result<()> {
-        match self.target(*object)? {
-            Node::Instance(instance) => {
-                instance.effects.push(Effect::Build(state));
-                Ok(())
-            }
-            other => Err(wrong(format!("BUILD cannot give a {} a state", kind_name(other)))),
+        if let Node::Instance(instance) = self.target(*object)? {
+            instance.effects.push(Effect::Build(state));
+            return Ok(());
         }
+        let outside = matches!(
+            self.graph.node(*object),
+            Node::Global(_)
+                | Node::StackGlobal(..)
+                | Node::Extension(_)
+                | Node::PersistentId(_)
+                | Node::BinaryPersistentId(_)
+                | Node::Buffer(_)
+                | Node::ReadonlyBuffer(_)
+        );
+        if !outside && self.is_no_state(state) {
+            return Ok(());
+        }
+        let kind = kind_name(self.graph.node(*object));
+        Err(wrong(format!("BUILD cannot give a {kind} a state")))
     }
 
     fn new_object(&mut self, class: Id, args: Id) -> Result<Id> {
@@ -332,7 +486,9 @@ impl Machine for Builder {
 
     fn inst(&mut self, module: &str, name: &str, args: Items<'_, Id>) -> Result<Id> {
         let args = args.collect();
-        self.instance(Call::Inst { module: module.to_owned(), name: name.to_owned(), args })
+        let call = Call::Inst { module: module.to_owned(), name: name.to_owned(), args };
+        let id = self.instance(call)?;
+        Ok(self.named(id))
     }
 
     fn obj(&mut self, class: Id, args: Items<'_, Id>) -> Result<Id> {
@@ -348,9 +504,11 @@ impl Machine for Builder {
     }
 
     fn next_buffer(&mut self) -> Result<Id> {
-        let buffer = self.buffers;
-        self.buffers = self.buffers.saturating_add(1);
-        self.add(Node::Buffer(buffer))
+        let number = self.graph.buffers.len();
+        // Each has a node of its own, and those are fewer than 2^32.
+        let buffer = self.add(Node::Buffer(number as u32))?;
+        self.graph.buffers.push(buffer);
+        Ok(buffer)
     }
 
     fn readonly_buffer(&mut self, buffer: Id) -> Result<Id> {
@@ -360,8 +518,28 @@ impl Machine for Builder {
     fn pop(&mut self, value: Id) -> Result<()> {
         if matches!(self.graph.node(value), Node::Instance(_)) && !self.graph.is_memoised(value) {
             self.popped = Some(value);
+        } else if !self.graph.node(value).is_atom() {
+            self.lossy = true;
         }
         Ok(())
+    }
+
+    fn pop_mark(&mut self, items: Items<'_, Id>) -> Result<()> {
+        self.lossy |= items.len() > 0;
+        Ok(())
+    }
+
+    fn stop(&mut self, left: usize) -> Result<()> {
+        self.lossy |= left > 0;
+        Ok(())
+    }
+
+    fn dup(&mut self, value: &Id) -> Result<Id> {
+        // An object that the stack holds twice is shared, as one in the memo is.
+        if !self.graph.node(*value).is_atom() {
+            self.graph.memoise(*value);
+        }
+        Ok(*value)
     }
 
     fn memoize(&mut self, _index: u64, value: &mut Id) -> Result<Id> {
@@ -381,16 +559,4 @@ impl Machine for Builder {
         }
         Ok(*value)
     }
-}
-
-/// A two's complement int without the bytes that only repeat its sign.
-fn without_padding(mut bytes: &[u8]) -> &[u8] {
-    while let [head @ .., before, last] = bytes {
-        let repeats = matches!((last, before), (0, 0..=0x7f) | (0xff, 0x80..));
-        if !repeats {
-            break;
-        }
-        bytes = bytes.get(..head.len() + 1).unwrap_or(bytes);
-    }
-    bytes
 }

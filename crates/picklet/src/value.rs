@@ -186,7 +186,7 @@ impl Value {
     }
 
     fn absorb(&mut self, other: Value) -> Result<Id> {
-        let id = self.graph.absorb(other.graph, other.root);
+        let id = self.graph.absorb(self.root, other.graph, other.root);
         id.ok_or_else(|| Error::custom("a value holds at most 2^32 objects"))
     }
 }
@@ -345,10 +345,7 @@ impl<'a> ValueRef<'a> {
                 Kind::Global { module: global.0.as_str().into(), name: global.1.as_str().into() }
             }
             Node::StackGlobal(module, name) => {
-                let text = |id: Id| match self.graph.node(id) {
-                    Node::Str(text) => text.as_pickle_str(),
-                    _ => PickleStr::from(""),
-                };
+                let text = |id| self.graph.name_text(id).unwrap_or(PickleStr::from(""));
                 Kind::Global { module: text(*module), name: text(*name) }
             }
             Node::Extension(code) => Kind::Extension(*code),
@@ -419,7 +416,8 @@ impl<'a> ValueRef<'a> {
     /// The content of bytes, of a bytearray or of a Python 2 str.
     pub fn as_bytes(self) -> Option<&'a [u8]> {
         match self.node() {
-            Node::Bytes(bytes) | Node::ByteArray(bytes) | Node::Py2Str(bytes) => Some(bytes),
+            Node::Bytes(bytes) | Node::Py2Str(bytes) => Some(bytes),
+            Node::ByteArray(bytes) => Some(bytes),
             _ => None,
         }
     }

@@ -7,8 +7,8 @@
 use std::io;
 
 use picklet_codec::writer::{Batch, BatchStyle, Batches, batches};
-use picklet_codec::{Error, Opcode, Result};
-use rustc_hash::FxHashMap;
+use picklet_codec::{Error, Opcode, PickleStr, Result};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::compat;
 use crate::graph::{Call, Effect, Graph, Id, Node};
@@ -30,8 +30,11 @@ pub(crate) fn write<W: io::Write>(
         named_at,
         tasks: Vec::new(),
         discarding: FxHashMap::default(),
+        lost_done: FxHashSet::default(),
+        buffers: 0,
     };
     walk.out.start()?;
+    walk.save_lost(None);
     walk.tasks.push(Task::Save(root));
     while let Some(task) = walk.tasks.pop() {
         walk.run(task)?;
@@ -40,6 +43,7 @@ pub(crate) fn write<W: io::Write>(
     walk.out.into_inner()
 }
 
+#[derive(Clone, Copy)]
 enum Task<'g> {
     Save(Id),
     Op(Opcode),
@@ -72,6 +76,10 @@ struct Walk<'g, W> {
     tasks: Vec<Task<'g>>,
     /// How many discarded calls of an instance are under way or done.
     discarding: FxHashMap<Id, usize>,
+    /// Objects that lost effects come before, where those are written.
+    lost_done: FxHashSet<Id>,
+    /// How many out-of-band buffers are written.
+    buffers: usize,
 }
 
 impl<'g, W: io::Write> Walk<'g, W> {
@@ -108,9 +116,10 @@ impl<'g, W: io::Write> Walk<'g, W> {
     }
 
     fn put_memo(&mut self, id: Id) -> Result<()> {
-        if !self.is_kept(id) {
-            return Ok(());
-        }
+        if self.is_kept(id) { self.memoise(id) } else { Ok(()) }
+    }
+
+    fn memoise(&mut self, id: Id) -> Result<()> {
         // A graph has fewer than 2^32 nodes, and each is memoised once.
         let index = self.out.memoize()? as u32;
         if let Some(entry) = self.memo.get_mut(id.0 as usize) {
@@ -124,6 +133,15 @@ impl<'g, W: io::Write> Walk<'g, W> {
     }
 
     fn run(&mut self, task: Task<'g>) -> Result<()> {
+        if !self.graph.lost.is_empty()
+            && let Task::Finish(id, _)
+            | Task::FinishTuple(id)
+            | Task::FinishFrozenSet(id)
+            | Task::FinishCall(id) = task
+            && self.save_lost_before(id, task)
+        {
+            return Ok(());
+        }
         match task {
             Task::Save(id) => self.save(id),
             Task::Op(opcode) => self.out.op(opcode),
@@ -169,6 +187,12 @@ impl<'g, W: io::Write> Walk<'g, W> {
             return self.get_memo(index);
         }
         let graph = self.graph;
+        if !graph.lost.is_empty()
+            && !self.is_made_last(id)
+            && self.save_lost_before(id, Task::Save(id))
+        {
+            return Ok(());
+        }
         match graph.node(id) {
             Node::None => self.out.none(),
             Node::Bool(value) => self.out.bool(*value),
@@ -221,6 +245,54 @@ impl<'g, W: io::Write> Walk<'g, W> {
             }
             _ => self.save_object(id),
         }
+    }
+
+    /// Whether what an object holds is written before the opcode that makes it.
+    fn is_made_last(&self, id: Id) -> bool {
+        match self.graph.node(id) {
+            Node::Tuple(items) => !items.is_empty(),
+            Node::StackGlobal(..) => self.protocol() >= 4,
+            Node::FrozenSet(_) | Node::BinaryPersistentId(_) => true,
+            Node::ReadonlyBuffer(_) | Node::Instance(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Puts the lost effects that come before `id` in front of `task`, which makes it, once.
+    fn save_lost_before(&mut self, id: Id, task: Task<'g>) -> bool {
+        if self.graph.lost_before(Some(id)).is_empty() || !self.lost_done.insert(id) {
+            return false;
+        }
+        self.tasks.push(task);
+        self.save_lost(Some(id));
+        true
+    }
+
+    /// Saves and pops the lost effects that come before an object, or at the end.
+    fn save_lost(&mut self, before: Option<Id>) {
+        for (_, lost) in self.graph.lost_before(before).iter().rev() {
+            self.tasks.push(Task::Op(Opcode::Pop));
+            self.tasks.push(Task::Save(*lost));
+        }
+    }
+
+    /// NEXT_BUFFER gives the buffers in their order, so those before this one are taken too.
+    fn save_buffer(&mut self, id: Id, number: u32) -> Result<()> {
+        self.needs(5, "an out-of-band buffer")?;
+        let graph = self.graph;
+        while let Some(earlier) = graph.buffers.get(self.buffers).filter(|earlier| **earlier != id)
+        {
+            self.buffers += 1;
+            self.out.op(Opcode::NextBuffer)?;
+            self.memoise(*earlier)?;
+            self.out.op(Opcode::Pop)?;
+        }
+        if self.buffers != number as usize {
+            return Err(Error::custom("an out-of-band buffer is met out of order"));
+        }
+        self.buffers += 1;
+        self.out.op(Opcode::NextBuffer)?;
+        self.put_memo(id)
     }
 
     fn save_tuple(&mut self, id: Id, items: &'g [Id]) -> Result<()> {
@@ -319,9 +391,9 @@ impl<'g, W: io::Write> Walk<'g, W> {
                 self.tasks.push(Task::Save(*module));
             }
             Node::StackGlobal(module, name) => {
-                let line = |id: Id| match graph.node(id) {
-                    Node::Str(text) => text.to_str().filter(|text| !text.contains('\n')),
-                    _ => None,
+                let line = |id| {
+                    let text = graph.name_text(id).and_then(PickleStr::to_str);
+                    text.filter(|text| !text.contains('\n'))
                 };
                 let (Some(module), Some(name)) = (line(*module), line(*name)) else {
                     return self.needs(4, "a global whose name holds a newline or a surrogate");
@@ -348,11 +420,7 @@ impl<'g, W: io::Write> Walk<'g, W> {
                 self.tasks.push(Task::FinishCall(id));
                 self.tasks.push(Task::Save(*pid));
             }
-            Node::Buffer(_) => {
-                self.needs(5, "an out-of-band buffer")?;
-                self.out.op(Opcode::NextBuffer)?;
-                self.put_memo(id)?;
-            }
+            Node::Buffer(number) => self.save_buffer(id, *number)?,
             Node::ReadonlyBuffer(buffer) => {
                 self.needs(5, "a read-only buffer")?;
                 self.tasks.push(Task::Finish(id, Opcode::ReadonlyBuffer));

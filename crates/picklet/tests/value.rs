@@ -165,10 +165,15 @@ fn impossible_mutations_are_errors_with_their_offset() {
     for (pickle, offset) in [
         (&b"K\x01K\x01a."[..], 4),
         (b")K\x01K\x01s.", 5),
-        (b"NNb.", 2),
+        (b"N}b.", 2),
         (b"}]K\x01s.", 4),
         (b"K\x01K\x02\x93.", 4),
         (b"NNR.", 2),
+        // Unhashable inside a tuple, at any depth.
+        (b"}]\x85K\x01s.", 5),
+        (b"\x8f(}\x85\x85\x90.", 5),
+        (b"(\x8f\x85\x85\x91.", 4),
+        (b"]K\x00K\x01s.", 5),
     ] {
         let error = Value::from_slice(pickle).unwrap_err();
         assert_eq!(error.offset(), Some(offset), "{error}");
@@ -209,4 +214,60 @@ fn keys_compare_as_python_compares_them() {
     ] {
         assert_eq!(Value::from_slice(pickle).unwrap().to_string(), shown);
     }
+}
+
+#[test]
+fn lists_and_bytearrays_change_as_c_lets_them() {
+    for (pickle, shown) in [
+        (&b"\x96\x01\0\0\0\0\0\0\0xK\x01a(K\x02K\x03e."[..], r"bytearray(b'x\x01\x02\x03')"),
+        (b"\x96\x02\0\0\0\0\0\0\0xyK\x01K\x41s.", "bytearray(b'xA')"),
+        (b"](K\x05K\x06e(\x88K\x07J\xfe\xff\xff\xffK\x08u.", "[8, 7]"),
+        (b"]Nb.", "[]"),
+        (b"]N}\x86b.", "[]"),
+    ] {
+        assert_eq!(Value::from_slice(pickle).unwrap().to_string(), shown);
+    }
+}
+
+#[test]
+fn calls_whose_results_are_thrown_away_are_written_again_in_their_place() {
+    // What is read, and what is written of it.
+    for (pickle, written) in [
+        (&b"cos\nputenv\n)R0N."[..], &b"Ncos\nputenv\n)R0."[..]),
+        (b"](cos\nputenv\n)R0K\x01K\x02e.", b"](cos\nputenv\n)R0K\x01K\x02e."),
+        (b"](cos\na\n)Rcos\nb\n)R1(K\x01K\x02e.", b"](cos\na\n)R0cos\nb\n)R0K\x01K\x02e."),
+        // Inside a container that is popped, left on the stack, replaced in a dict.
+        (b"]cos\na\n)Ra0]K\x01a.", b"cos\na\n)R0]K\x01a."),
+        (b"cos\na\n)RK\x01.", b"cos\na\n)R0K\x01."),
+        (b"}K\x01cos\na\n)RsK\x01K\x02s.", b"}K\x01cos\na\n)R0K\x02s."),
+        // Imports and persistent ids.
+        (b"cmine\nmodule\n0Ppid\n0K\x01.", b"cmine\nmodule\n0Ppid\n0K\x01."),
+    ] {
+        let value = Value::from_slice(pickle).unwrap();
+        let again = value.to_vec().unwrap();
+        assert_eq!(again.escape_ascii().to_string(), written.escape_ascii().to_string());
+        assert_eq!(Value::from_slice(&again).unwrap(), value);
+        let inside = Value::list([K1.into(), value.clone()]).unwrap().to_vec().unwrap();
+        let count = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'R').count();
+        assert_eq!(count(&inside), count(pickle), "{}", inside.escape_ascii());
+    }
+}
+
+const K1: i64 = 1;
+
+#[test]
+fn buffers_keep_their_numbers_where_the_pickle_takes_them_in_another_order() {
+    let value = Value::from_slice(b"\x80\x05\x97\x940\x97h\x00\x86.").unwrap();
+    assert_eq!(value.to_vec().unwrap(), b"\x80\x05\x95\x08\0\0\0\0\0\0\0\x97\x940\x97h\x00\x86.",);
+}
+
+#[test]
+fn globals_are_named_as_the_last_proto_says_and_written_as_the_highest_protocol_needs() {
+    let value = Value::from_slice(b"\x8c\x0b__builtin__\x8c\x06xrange\x93.").unwrap();
+    assert_eq!(value.protocol(), 4);
+    let written = value.to_vec().unwrap();
+    assert!(written.windows(15).any(|part| part == b"cbuiltins\nrange"), "{written:?}");
+    let value = Value::from_slice(b"\x80\x02\x80\x04\x80\x02c__builtin__\nxrange\n.").unwrap();
+    let written = value.to_vec().unwrap();
+    assert!(written.windows(15).any(|part| part == b"cbuiltins\nrange"), "{written:?}");
 }
