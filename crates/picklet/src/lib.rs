@@ -24,15 +24,21 @@
 )]
 
 mod compat;
+pub mod de;
 mod graph;
 pub mod json;
 mod keys;
 mod read;
 pub mod repr;
+pub mod ser;
+mod serde_error;
 mod value;
 mod write;
 
+pub use de::{from_reader, from_slice};
 pub use picklet_codec as codec;
 pub use picklet_codec::{Error, ErrorKind, Limits, PickleStr, PickleString, Result};
 pub use picklet_segments as segments;
+pub use ser::{to_vec, to_vec_at, to_writer};
+pub use serde_error::{SerdeError, SerdeErrorKind};
 pub use value::{Instance, Items, Kind, Pairs, Value, ValueRef};
