@@ -16,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS ?= read write
+FUZZ_TARGETS ?= read write dis optimize value
 
 # pyo3's build script and the tests that ask CPython use the same interpreter.
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
@@ -65,6 +65,7 @@ lint: $(VENV)/test-tools
 
 test-rust: $(VENV)/installed
 	cargo test --quiet
+	cargo test --quiet --manifest-path fuzz/Cargo.toml --target-dir target --no-default-features --lib
 
 test-python: build $(VENV)/test-tools
 	$(BIN)/python -m mypy.stubtest picklet --ignore-disjoint-bases
