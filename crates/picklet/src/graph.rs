@@ -259,6 +259,13 @@ impl Default for Graph {
 static MISSING: Node = Node::None;
 
 impl Graph {
+    /// Room for the nodes that a pickle of so many bytes holds as a rule, up to a small number.
+    pub(crate) fn reserve_for(&mut self, bytes: usize) {
+        let nodes = (bytes / 8).min(1 << 12);
+        self.nodes.reserve(nodes);
+        self.flags.reserve(nodes);
+    }
+
     /// Adds a node, or gives `None` where 2^32 are there already.
     pub(crate) fn add(&mut self, node: Node, memoised: bool) -> Option<Id> {
         let id = u32::try_from(self.nodes.len()).ok().filter(|id| *id < u32::MAX)?;
@@ -320,28 +327,6 @@ impl Graph {
 
     pub(crate) fn mark_unhashable(&mut self, id: Id) {
         self.set_flag(id, UNHASHABLE);
-    }
-
-    /// For each node reachable from `root` or from a lost one, how often it is referred to, up
-    /// to 2.
-    pub(crate) fn references(&self, root: Id) -> Vec<u8> {
-        let mut counts = vec![0u8; self.nodes.len()];
-        self.count_from(root, &mut counts);
-        for (_, lost) in &self.lost {
-            self.count_from(*lost, &mut counts);
-        }
-        counts
-    }
-
-    fn count_from(&self, root: Id, counts: &mut [u8]) {
-        let mut open = vec![root];
-        while let Some(id) = open.pop() {
-            let Some(count) = counts.get_mut(id.0 as usize) else { continue };
-            *count = count.saturating_add(1).min(2);
-            if *count == 1 {
-                self.node(id).children(|child| open.push(child));
-            }
-        }
     }
 
     /// Finds the effects that nothing below `root` remembers (their results were popped, left on

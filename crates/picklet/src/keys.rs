@@ -16,11 +16,10 @@ const TUPLE_BUDGET: usize = 256;
 const SMALL: usize = 12;
 
 /// Keeps one entry for each key of each dict (the first key, the last value) and one of each
-/// member of each set and frozenset. Whether there was anything to drop.
-pub(crate) fn drop_duplicates(graph: &mut Graph) -> bool {
+/// member of each set and frozenset among `keyed`. Whether there was anything to drop.
+pub(crate) fn drop_duplicates(graph: &mut Graph, keyed: &[Id]) -> bool {
     let mut dropped = false;
-    for index in 0..u32::try_from(graph.len()).unwrap_or(u32::MAX) {
-        let id = Id(index);
+    for id in keyed.iter().copied() {
         let replacement = match graph.node(id) {
             Node::Dict(pairs) if pairs.len() > 1 && !few_different_str(graph, pairs) => {
                 distinct_pairs(graph, pairs).map(Node::Dict)

@@ -24,9 +24,10 @@ pub(crate) struct Read {
 pub(crate) fn read(pickle: &[u8], limits: Limits) -> Result<Read> {
     let mut reader = Reader::with_limits(pickle, limits);
     let mut builder = Builder::default();
+    builder.graph.reserve_for(pickle.len());
     let root = Driver::new(limits).run(&mut reader, &mut builder)?;
     builder.settle();
-    let replaced = keys::drop_duplicates(&mut builder.graph);
+    let replaced = keys::drop_duplicates(&mut builder.graph, &builder.keyed);
     if builder.lossy || replaced {
         builder.graph.find_lost(root);
     }
@@ -43,6 +44,8 @@ struct Builder {
     declared: u8,
     /// The highest protocol of PROTO and of the opcodes met so far.
     highest: u8,
+    /// Dicts, sets and frozensets.
+    keyed: Vec<Id>,
     /// Objects that hold a global's name as Python 2 spells it.
     old_names: Vec<Id>,
     /// A call whose result was just popped: a state-setter, unless GET comes next.
@@ -62,6 +65,12 @@ impl Builder {
             Error::unplaced(ErrorKind::Limit { limit: "value_nodes", cap })
         };
         self.graph.add(node, false).ok_or_else(full)
+    }
+
+    fn add_keyed(&mut self, node: Node) -> Result<Id> {
+        let id = self.add(node)?;
+        self.keyed.push(id);
+        Ok(id)
     }
 
     fn instance(&mut self, call: Call) -> Result<Id> {
@@ -370,7 +379,7 @@ impl Machine for Builder {
     }
 
     fn empty_dict(&mut self) -> Result<Id> {
-        self.add(Node::Dict(Vec::new()))
+        self.add_keyed(Node::Dict(Vec::new()))
     }
 
     fn dict(&mut self, items: Items<'_, Id>) -> Result<Id> {
@@ -406,7 +415,7 @@ impl Machine for Builder {
     }
 
     fn empty_set(&mut self) -> Result<Id> {
-        self.add(Node::Set(Vec::new()))
+        self.add_keyed(Node::Set(Vec::new()))
     }
 
     fn add_items(&mut self, set: &mut Id, items: Items<'_, Id>) -> Result<()> {
@@ -425,7 +434,7 @@ impl Machine for Builder {
     fn frozenset(&mut self, items: Items<'_, Id>) -> Result<Id> {
         let items: Box<[Id]> = items.collect();
         items.iter().try_for_each(|item| self.hashable(*item))?;
-        self.add(Node::FrozenSet(items))
+        self.add_keyed(Node::FrozenSet(items))
     }
 
     fn global(&mut self, module: &str, name: &str) -> Result<Id> {

@@ -24,7 +24,7 @@ pub(crate) fn write<W: io::Write>(
 ) -> Result<W> {
     let mut walk = Walk {
         graph,
-        references: graph.references(root),
+        nothing_lost: graph.lost.is_empty(),
         memo: vec![u32::MAX; graph.len()],
         out: picklet_codec::Writer::new(sink, protocol)?,
         named_at,
@@ -69,7 +69,7 @@ enum Task<'g> {
 
 struct Walk<'g, W> {
     graph: &'g Graph,
-    references: Vec<u8>,
+    nothing_lost: bool,
     memo: Vec<u32>,
     out: picklet_codec::Writer<W>,
     named_at: u8,
@@ -109,14 +109,11 @@ impl<'g, W: io::Write> Walk<'g, W> {
         self.memo.get(id.0 as usize).copied().filter(|index| *index != u32::MAX)
     }
 
-    /// Whether an object gets a memo entry.
-    fn is_kept(&self, id: Id) -> bool {
-        let shared = self.references.get(id.0 as usize).is_some_and(|count| *count > 1);
-        shared || self.graph.is_memoised(id)
-    }
-
+    /// Memoises an object where the pickle it came from did. Whatever the graph refers to twice
+    /// came out of a memo, or was doubled by DUP and is marked for it.
+    #[inline]
     fn put_memo(&mut self, id: Id) -> Result<()> {
-        if self.is_kept(id) { self.memoise(id) } else { Ok(()) }
+        if self.graph.is_memoised(id) { self.memoise(id) } else { Ok(()) }
     }
 
     fn memoise(&mut self, id: Id) -> Result<()> {
@@ -133,7 +130,7 @@ impl<'g, W: io::Write> Walk<'g, W> {
     }
 
     fn run(&mut self, task: Task<'g>) -> Result<()> {
-        if !self.graph.lost.is_empty()
+        if !self.nothing_lost
             && let Task::Finish(id, _)
             | Task::FinishTuple(id)
             | Task::FinishFrozenSet(id)
@@ -153,21 +150,8 @@ impl<'g, W: io::Write> Walk<'g, W> {
             Task::FinishFrozenSet(id) => self.finish_frozenset(id),
             Task::Items(items, batches, end) => self.items(items, batches, end),
             Task::Pairs(pairs, batches) => self.pairs(pairs, batches),
-            Task::Each(ids) => {
-                if let Some((first, rest)) = ids.split_first() {
-                    self.tasks.push(Task::Each(rest));
-                    self.tasks.push(Task::Save(*first));
-                }
-                Ok(())
-            }
-            Task::EachPair(pairs) => {
-                if let Some(((key, value), rest)) = pairs.split_first() {
-                    self.tasks.push(Task::EachPair(rest));
-                    self.tasks.push(Task::Save(*value));
-                    self.tasks.push(Task::Save(*key));
-                }
-                Ok(())
-            }
+            Task::Each(ids) => self.each(ids),
+            Task::EachPair(pairs) => self.each_pair(pairs),
             Task::FinishCall(id) => self.finish_call(id),
             Task::FinishDiscarded(id, call) => self.finish_discarded(id, call),
             Task::StateSetterPair if self.protocol() >= 2 => self.out.op(Opcode::Tuple2),
@@ -180,43 +164,112 @@ impl<'g, W: io::Write> Walk<'g, W> {
         }
     }
 
+    fn each(&mut self, ids: &'g [Id]) -> Result<()> {
+        if let Some((first, rest)) = self.leaves(ids)?.split_first() {
+            if !rest.is_empty() {
+                self.tasks.push(Task::Each(rest));
+            }
+            return self.save(*first);
+        }
+        Ok(())
+    }
+
+    fn each_pair(&mut self, pairs: &'g [(Id, Id)]) -> Result<()> {
+        if let Some(((key, value), rest)) = self.leaf_pairs(pairs)?.split_first() {
+            if !rest.is_empty() {
+                self.tasks.push(Task::EachPair(rest));
+            }
+            self.tasks.push(Task::Save(*value));
+            return self.save(*key);
+        }
+        Ok(())
+    }
+
+    /// Saves leaves up to the first object that is none, and gives what is left.
+    fn leaves(&mut self, mut ids: &'g [Id]) -> Result<&'g [Id]> {
+        while let Some((first, rest)) = ids.split_first() {
+            if !self.nothing_lost || !self.save_leaf(*first)? {
+                break;
+            }
+            ids = rest;
+        }
+        Ok(ids)
+    }
+
+    /// Saves pairs of leaves up to the first pair that is none, and gives what is left.
+    fn leaf_pairs(&mut self, mut pairs: &'g [(Id, Id)]) -> Result<&'g [(Id, Id)]> {
+        while let Some(((key, value), rest)) = pairs.split_first() {
+            if !self.nothing_lost || !self.is_leaf(*value) || !self.save_leaf(*key)? {
+                break;
+            }
+            self.save_leaf(*value)?;
+            pairs = rest;
+        }
+        Ok(pairs)
+    }
+
+    /// Whether [`Self::save_leaf`] will save it.
+    #[inline]
+    fn is_leaf(&self, id: Id) -> bool {
+        let kind = matches!(
+            self.graph.node(id),
+            Node::None
+                | Node::Bool(_)
+                | Node::Int(_)
+                | Node::BigInt(_)
+                | Node::Float(_)
+                | Node::Str(_)
+                | Node::Bytes(_)
+                | Node::ByteArray(_)
+                | Node::Py2Str(_)
+        );
+        kind || self.memo_index(id).is_some()
+    }
+
     fn save(&mut self, id: Id) -> Result<()> {
+        let lost = !self.nothing_lost && !self.is_made_last(id);
+        if lost && self.save_lost_before(id, Task::Save(id)) {
+            return Ok(());
+        }
+        if self.save_leaf(id)? { Ok(()) } else { self.save_holder(id) }
+    }
+
+    /// Saves an object that holds no other, or that is in the memo. Whether it was one.
+    #[inline]
+    fn save_leaf(&mut self, id: Id) -> Result<bool> {
         // C looks at the frame's length before each object, and nowhere else.
         self.out.boundary()?;
         if let Some(index) = self.memo_index(id) {
-            return self.get_memo(index);
+            self.get_memo(index)?;
+            return Ok(true);
         }
         let graph = self.graph;
-        if !graph.lost.is_empty()
-            && !self.is_made_last(id)
-            && self.save_lost_before(id, Task::Save(id))
-        {
-            return Ok(());
-        }
         match graph.node(id) {
-            Node::None => self.out.none(),
-            Node::Bool(value) => self.out.bool(*value),
-            Node::Int(value) => self.out.int(*value),
-            Node::BigInt(bytes) => self.out.big_int(bytes),
-            Node::Float(value) => self.out.float(*value),
-            Node::Str(text) => {
-                self.out.str(text.as_pickle_str())?;
-                self.put_memo(id)
-            }
+            Node::Str(text) => self.out.str(text.as_pickle_str())?,
+            Node::Int(value) => self.out.int(*value)?,
+            Node::Float(value) => self.out.float(*value)?,
+            Node::None => self.out.none()?,
+            Node::Bool(value) => self.out.bool(*value)?,
+            Node::BigInt(bytes) => self.out.big_int(bytes)?,
             Node::Bytes(bytes) => {
                 self.needs(3, "bytes")?;
                 self.out.bytes(bytes)?;
-                self.put_memo(id)
             }
             Node::ByteArray(bytes) => {
                 self.needs(5, "bytearray")?;
                 self.out.byte_array(bytes)?;
-                self.put_memo(id)
             }
-            Node::Py2Str(bytes) => {
-                self.out.string(bytes)?;
-                self.put_memo(id)
-            }
+            Node::Py2Str(bytes) => self.out.string(bytes)?,
+            _ => return Ok(false),
+        }
+        self.put_memo(id)?;
+        Ok(true)
+    }
+
+    /// Begins an object that holds others.
+    fn save_holder(&mut self, id: Id) -> Result<()> {
+        let graph = self.graph;
+        match graph.node(id) {
             Node::Tuple(items) => self.save_tuple(id, items),
             Node::List(items) => {
                 self.out.empty_list()?;
@@ -304,8 +357,12 @@ impl<'g, W: io::Write> Walk<'g, W> {
         if self.out.tuple_needs_mark(items.len()) {
             self.out.op(Opcode::Mark)?;
         }
+        let rest = self.leaves(items)?;
+        if rest.is_empty() && self.nothing_lost {
+            return self.finish_tuple(id);
+        }
         self.tasks.push(Task::FinishTuple(id));
-        self.tasks.push(Task::Each(items));
+        self.tasks.push(Task::Each(rest));
         Ok(())
     }
 
@@ -340,40 +397,55 @@ impl<'g, W: io::Write> Walk<'g, W> {
         }
     }
 
-    /// The next batch of a list or a set.
-    fn items(&mut self, items: &'g [Id], mut batches: Batches, end: Opcode) -> Result<()> {
-        let Some(batch) = batches.next() else { return Ok(()) };
-        let (batch, rest, end_batch) = match batch {
-            Batch::One => {
-                let (batch, rest) = items.split_at_checked(1).unwrap_or_default();
-                (batch, rest, Opcode::Append)
+    /// The next batches of a list or a set, up to an item that holds others.
+    fn items(&mut self, mut items: &'g [Id], mut batches: Batches, end: Opcode) -> Result<()> {
+        while let Some(batch) = batches.next() {
+            let (count, end_batch) = match batch {
+                Batch::One => (1, Opcode::Append),
+                Batch::Many(count) => {
+                    self.out.op(Opcode::Mark)?;
+                    (count, end)
+                }
+            };
+            let (batch, rest) = items.split_at_checked(count).unwrap_or_default();
+            let left = self.leaves(batch)?;
+            if !left.is_empty() {
+                if { batches }.next().is_some() {
+                    self.tasks.push(Task::Items(rest, batches, end));
+                }
+                self.tasks.push(Task::Op(end_batch));
+                self.tasks.push(Task::Each(left));
+                return Ok(());
             }
-            Batch::Many(count) => {
-                self.out.op(Opcode::Mark)?;
-                let (batch, rest) = items.split_at_checked(count).unwrap_or_default();
-                (batch, rest, end)
-            }
-        };
-        self.tasks.push(Task::Items(rest, batches, end));
-        self.tasks.push(Task::Op(end_batch));
-        self.tasks.push(Task::Each(batch));
+            self.out.op(end_batch)?;
+            items = rest;
+        }
         Ok(())
     }
 
-    /// The next batch of a dict.
-    fn pairs(&mut self, pairs: &'g [(Id, Id)], mut batches: Batches) -> Result<()> {
-        let Some(batch) = batches.next() else { return Ok(()) };
-        let (count, end) = match batch {
-            Batch::One => (1, Opcode::SetItem),
-            Batch::Many(count) => {
-                self.out.op(Opcode::Mark)?;
-                (count, Opcode::SetItems)
+    /// The next batches of a dict, up to a pair that holds others.
+    fn pairs(&mut self, mut pairs: &'g [(Id, Id)], mut batches: Batches) -> Result<()> {
+        while let Some(batch) = batches.next() {
+            let (count, end) = match batch {
+                Batch::One => (1, Opcode::SetItem),
+                Batch::Many(count) => {
+                    self.out.op(Opcode::Mark)?;
+                    (count, Opcode::SetItems)
+                }
+            };
+            let (batch, rest) = pairs.split_at_checked(count).unwrap_or_default();
+            let left = self.leaf_pairs(batch)?;
+            if !left.is_empty() {
+                if { batches }.next().is_some() {
+                    self.tasks.push(Task::Pairs(rest, batches));
+                }
+                self.tasks.push(Task::Op(end));
+                self.tasks.push(Task::EachPair(left));
+                return Ok(());
             }
-        };
-        let (batch, rest) = pairs.split_at_checked(count).unwrap_or_default();
-        self.tasks.push(Task::Pairs(rest, batches));
-        self.tasks.push(Task::Op(end));
-        self.tasks.push(Task::EachPair(batch));
+            self.out.op(end)?;
+            pairs = rest;
+        }
         Ok(())
     }
 
@@ -541,7 +613,7 @@ impl<'g, W: io::Write> Walk<'g, W> {
                 self.tasks.push(Task::Op(Opcode::Reduce));
                 match self.graph.node(*args) {
                     // C writes this pair so at every protocol.
-                    Node::Tuple(pair) if pair.len() == 2 && !self.is_kept(*args) => {
+                    Node::Tuple(pair) if pair.len() == 2 && !self.graph.is_memoised(*args) => {
                         self.tasks.push(Task::StateSetterPair);
                         self.tasks.push(Task::Each(pair));
                     }
