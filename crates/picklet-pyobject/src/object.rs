@@ -8,6 +8,7 @@
 use std::ptr::NonNull;
 
 use pyo3::ffi;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 /// A Python exception is set in the interpreter; the caller returns up to the boundary.
@@ -81,6 +82,18 @@ impl Obj {
         // SAFETY: the object is alive and the GIL is held.
         unsafe { ffi::Py_INCREF(self.ptr()) };
         Owned(self.0)
+    }
+
+    /// Tells the cyclic collector of the object. Counts no reference: the collector must not see
+    /// counts change under its eyes.
+    pub(crate) fn visit(self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let ptr = self.ptr();
+        // SAFETY: `Py` is a transparent pointer to an object; the copy is forgotten at once, so
+        // that its reference is never given back.
+        let copy = std::mem::ManuallyDrop::new(unsafe {
+            std::mem::transmute::<*mut ffi::PyObject, Py<PyAny>>(ptr)
+        });
+        visit.call(&*copy)
     }
 
     /// pyo3's view of the object, for code that is not hot.

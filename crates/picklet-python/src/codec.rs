@@ -9,7 +9,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-fn encode_options(
+pub(crate) fn encode_options(
     protocol: Option<i64>,
     fix_imports: bool,
     style: Style,
@@ -119,7 +119,7 @@ pub(crate) fn with_bytes<'py, T>(
 }
 
 /// The rules of a load: `None` when the pickle is trusted.
-fn guard(
+pub(crate) fn guard(
     allow: Option<&Bound<'_, PyAny>>,
     trust: bool,
     unknown: Option<&str>,

@@ -12,6 +12,7 @@ mod directory;
 mod errors;
 mod health;
 mod map;
+mod pickler;
 mod split;
 mod tools;
 
@@ -24,6 +25,7 @@ fn _picklet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     directory::register(module)?;
     health::register(module)?;
     map::register(module)?;
+    pickler::register(module)?;
     split::register(module)?;
     tools::register(module)
 }

@@ -10,7 +10,11 @@ use crate::object::{self, Obj, Owned, Raised};
 impl<'py> Decoder<'_, 'py> {
     fn line_text(&mut self) -> Result<Owned, Raised> {
         let line = self.input.line()?;
-        build::strict_text(line.strip_suffix(b"\n").unwrap_or(line))
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        if line.is_empty() {
+            return Err(self.input.truncated());
+        }
+        build::strict_text(line)
     }
 
     pub(super) fn global(&mut self) -> Result<(), Raised> {

@@ -99,6 +99,20 @@ impl<'py> Decoder<'_, 'py> {
         };
         let (module_text, name_text) = (text(&module)?, text(&name)?);
         let verdict = guard.policy.verdict(&module_text, &name_text);
+        if let Some(find) = &self.options.find_class
+            && !self.known.is_collecting()
+        {
+            // The override answers for what it gives; what the policy lists keeps its checks.
+            let value = Owned::from_bound(self.hook(|| find.call1((&module, &name)))?);
+            if self.known.rule(value.obj()).is_none() {
+                let rule = match verdict {
+                    Verdict::Shaped(entry) => Rule::Shaped(entry),
+                    _ => Rule::Vouched,
+                };
+                self.known.add(value.obj(), rule);
+            }
+            return Ok(value);
+        }
         if matches!(verdict, Verdict::Blocked) && guard.unknown == Unknown::Error {
             let dotted = format!("{module_text}.{name_text}");
             if !self.known.blocked.contains(&dotted) {
@@ -132,27 +146,10 @@ impl<'py> Decoder<'_, 'py> {
 
     /// The end of a load in which something was blocked.
     pub(super) fn untrusted(&self) -> Raised {
-        match self.untrusted_error() {
+        match untrusted_error(self.py, &self.known.blocked) {
             Ok(error) => error.into(),
             Err(error) => error.into(),
         }
-    }
-
-    fn untrusted_error(&self) -> PyResult<PyErr> {
-        let py = self.py;
-        let names = &self.known.blocked;
-        let list: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
-        let message = format!(
-            "the pickle refers to {} that the policy does not list: {}; if you trust {}, load \
-             with allow=[{}]",
-            if names.len() == 1 { "a global" } else { "globals" },
-            names.join(", "),
-            if names.len() == 1 { "it" } else { "all of them" },
-            list.join(", ")
-        );
-        let error = untrusted_global_error(py)?.call1((message,))?;
-        error.setattr("names", PyTuple::new(py, names)?)?;
-        Ok(PyErr::from_value(error))
     }
 
     fn refuse_call<T>(&self, callable: Obj, why: &str) -> Result<T, Raised> {
@@ -459,6 +456,55 @@ impl<'py> Decoder<'_, 'py> {
              a set's member"
         ))
     }
+}
+
+/// `UntrustedGlobalError` for the named globals.
+fn untrusted_error(py: Python<'_>, names: &[String]) -> PyResult<PyErr> {
+    let list: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+    let message = format!(
+        "the pickle refers to {} that the policy does not list: {}; if you trust {}, load \
+         with allow=[{}]",
+        if names.len() == 1 { "a global" } else { "globals" },
+        names.join(", "),
+        if names.len() == 1 { "it" } else { "all of them" },
+        list.join(", ")
+    );
+    let error = untrusted_global_error(py)?.call1((message,))?;
+    error.setattr("names", PyTuple::new(py, names)?)?;
+    Ok(PyErr::from_value(error))
+}
+
+/// `find_class` under a policy: what an override calls to have a listed global.
+///
+/// # Errors
+/// `UntrustedGlobalError` for one that is not listed; as [`super::find_class`].
+pub fn find_listed<'py>(
+    guard: &Guard,
+    module: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyAny>,
+    protocol: u8,
+    fix_imports: bool,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = module.py();
+    let (module, name) = if fix_imports && protocol < 3 {
+        super::calls::python3_names(module, name)?
+    } else {
+        (module.clone(), name.clone())
+    };
+    let (module_text, name_text): (String, String) = (module.extract()?, name.extract()?);
+    let verdict = guard.policy.verdict(&module_text, &name_text);
+    if matches!(verdict, Verdict::Blocked) {
+        return Err(untrusted_error(py, &[format!("{module_text}.{name_text}")])?);
+    }
+    let dotted = if name_text.contains('.') { 4 } else { protocol };
+    let value = super::find_class(&module, &name, dotted, false)?;
+    if matches!(verdict, Verdict::VouchedIfDefinedThere) {
+        let home = value.getattr_opt(pyo3::intern!(py, "__module__"))?;
+        if !home.is_some_and(|home| home.eq(&module).unwrap_or(false)) {
+            return Err(untrusted_error(py, &[format!("{module_text}.{name_text}")])?);
+        }
+    }
+    Ok(value)
 }
 
 /// Levels of tuples in a key.

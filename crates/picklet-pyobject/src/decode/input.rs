@@ -34,11 +34,14 @@ impl<'py> File<'py> {
                 "file must have 'read' and 'readline' attributes",
             )
         };
+        let (peek, readinto) = (file.getattr_opt("peek")?, file.getattr_opt("readinto")?);
+        // Both are looked at before either is missed: what a look-up raises comes first.
+        let (read, readline) = (file.getattr_opt("read")?, file.getattr_opt("readline")?);
         Ok(File {
-            peek: file.getattr_opt("peek")?,
-            readinto: file.getattr_opt("readinto")?,
-            read: file.getattr_opt("read")?.ok_or_else(missing)?,
-            readline: file.getattr_opt("readline")?.ok_or_else(missing)?,
+            peek,
+            readinto,
+            read: read.ok_or_else(missing)?,
+            readline: readline.ok_or_else(missing)?,
         })
     }
 }

@@ -61,6 +61,13 @@ impl Memo {
         }
     }
 
+    /// The memoised objects with their indexes, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, Obj)> + '_ {
+        let dense = self.dense.iter().enumerate();
+        let dense = dense.filter_map(|(at, slot)| Some((at as u64, slot.as_ref()?.obj())));
+        dense.chain(self.sparse.iter().map(|(at, owned)| (*at, owned.obj())))
+    }
+
     /// Puts `new` wherever one of `indexes` still means `old`.
     pub(super) fn replace(&mut self, indexes: &[u64], old: Obj, new: Obj) {
         for index in indexes {

@@ -14,6 +14,7 @@ mod input;
 mod memo;
 mod numpy;
 mod text;
+mod unpickler;
 
 use std::collections::HashMap;
 
@@ -24,9 +25,10 @@ use pyo3::types::{PyAny, PyIterator};
 
 pub use self::calls::find_class;
 use self::guard::Known;
-pub use self::guard::{Guard, Unknown};
+pub use self::guard::{Guard, Unknown, find_listed};
 use self::input::{File, Input};
 use self::memo::Memo;
+pub use self::unpickler::{SeenProtocol, UnpicklerMemo, check_file, load_with};
 use crate::object::{self, Obj, Owned, Raised};
 use crate::state::{State, unpickling_error};
 
@@ -45,6 +47,8 @@ pub struct DecodeOptions<'py> {
     pub find_class: Option<Bound<'py, PyAny>>,
     /// `persistent_load(id)`.
     pub persistent_load: Option<Bound<'py, PyAny>>,
+    /// Tells the protocol to a `find_class` that is called back.
+    pub seen_protocol: SeenProtocol,
     /// The rules of a safe load. Without, the pickle is trusted: whatever it says is imported
     /// and called.
     pub guard: Option<Guard>,
@@ -82,7 +86,18 @@ fn run<'py>(
     input: Input<'py>,
     options: &DecodeOptions<'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    run_with(py, input, options, &mut UnpicklerMemo::default())
+}
+
+fn run_with<'py>(
+    py: Python<'py>,
+    input: Input<'py>,
+    options: &DecodeOptions<'py>,
+    kept: &mut UnpicklerMemo,
+) -> PyResult<Bound<'py, PyAny>> {
     let mut decoder = Decoder::new(py, input, options)?;
+    decoder.memo = std::mem::take(&mut kept.memo);
+    decoder.known = std::mem::take(&mut kept.known);
     let pause = CollectorPause::begin();
     let value = decoder.run();
     let value = match value {
@@ -95,13 +110,19 @@ fn run<'py>(
         }
         value => value,
     };
-    // What is left on the stack and in the memo goes while the collector is still paused.
-    drop(decoder);
-    drop(pause);
-    match value {
+    let value = match value {
         Ok(value) => Ok(value.into_bound(py)),
         Err(raised) => Err(raised.take()),
+    };
+    // A refused pickle leaves nothing behind.
+    if !decoder.known.is_collecting() {
+        kept.memo = std::mem::take(&mut decoder.memo);
+        kept.known = std::mem::take(&mut decoder.known);
     }
+    // What is left on the stack goes while the collector is still paused.
+    drop(decoder);
+    drop(pause);
+    value
 }
 
 /// Keeps the cyclic collector from running; dropping it restores what was.
@@ -429,6 +450,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
                     .into());
                 }
                 self.protocol = protocol;
+                self.options.seen_protocol.set(protocol);
             }
             _ => return self.rarer(opcode),
         }

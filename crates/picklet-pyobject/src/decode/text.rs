@@ -140,9 +140,6 @@ impl<'py> Decoder<'_, 'py> {
         }
         let line = self.input.line()?;
         let line = line.strip_suffix(b"\n").unwrap_or(line);
-        if line.is_empty() {
-            return Err(self.input.truncated());
-        }
         if !line.is_ascii() {
             return self.fail("persistent IDs in protocol 0 must be ASCII strings");
         }
@@ -151,10 +148,14 @@ impl<'py> Decoder<'_, 'py> {
     }
 
     pub(super) fn no_persistent_load<T>(&self) -> Result<T, Raised> {
-        self.fail(
-            "A load persistent id instruction was encountered,\n\
-             but no persistent_load function was specified.",
-        )
+        #[cfg(not(Py_3_12))]
+        const SPACE: &str = "\n";
+        #[cfg(Py_3_12)]
+        const SPACE: &str = " ";
+        self.fail(format!(
+            "A load persistent id instruction was encountered,{SPACE}but no persistent_load \
+             function was specified."
+        ))
     }
 
     pub(super) fn persistent(&mut self, id: Owned) -> Result<(), Raised> {
@@ -225,9 +226,16 @@ fn nul_terminated(line: &[u8]) -> Vec<u8> {
 }
 
 /// What C's `strtol(line, …, 0)` gives if it takes the whole line: leading white space, sign,
-/// `0x` and octal are allowed, and it must fit.
+/// `0x` and octal are allowed, a NUL ends it, and it must fit.
 fn c_integer(line: &[u8]) -> Option<i64> {
-    let text = line.trim_ascii_start();
+    // A NUL ends C's text; nothing before it reads as 0.
+    let line = match memchr::memchr(0, line) {
+        Some(0) => return Some(0),
+        Some(end) => line.get(..end).unwrap_or_default(),
+        None => line,
+    };
+    let blanks = line.iter().take_while(|byte| matches!(byte, b' ' | b'\t'..=b'\r')).count();
+    let text = line.get(blanks..).unwrap_or_default();
     let (negative, digits) = match text {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),

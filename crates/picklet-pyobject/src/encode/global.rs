@@ -170,28 +170,41 @@ impl<'py> Encoder<'_, 'py> {
         let Some(code) = registry.get_item((&found.module_name, &found.name))? else {
             return Ok(false);
         };
-        let Ok(code) = code.extract::<i64>() else {
+        // From 3.13 on the interpreter says what is wrong with a code that is no int.
+        if cfg!(not(Py_3_13)) && !code.is_instance_of::<pyo3::types::PyInt>() {
             let message = format!(
                 "Can't pickle {}: extension code {} isn't an integer",
                 obj.bound(py).repr()?,
                 code.repr()?
             );
             return Err(pickling_error(py, message).into());
-        };
+        }
+        let code = code.extract::<i64>()?;
         let [a, b, c, d, ..] = code.to_le_bytes();
         match code {
             1..=0xff => self.out.write(&[0x82, a])?,
             0x100..=0xffff => self.out.write(&[0x83, a, b])?,
             0x1_0000..=0x7fff_ffff => self.out.write(&[0x84, a, b, c, d])?,
-            _ => {
-                let message = format!(
-                    "Can't pickle {}: extension code {code} is out of range",
-                    obj.bound(py).repr()?
-                );
-                return Err(pickling_error(py, message).into());
-            }
+            _ => return Err(self.bad_code(obj, code)),
         }
         Ok(true)
+    }
+
+    #[cfg(not(Py_3_13))]
+    fn bad_code(&self, obj: Obj, code: i64) -> Stop {
+        match obj.bound(self.py).repr() {
+            Ok(repr) => {
+                let message = format!("Can't pickle {repr}: extension code {code} is out of range");
+                pickling_error(self.py, message).into()
+            }
+            Err(error) => error.into(),
+        }
+    }
+
+    #[cfg(Py_3_13)]
+    fn bad_code(&self, _obj: Obj, code: i64) -> Stop {
+        let message = format!("extension code {code} is out of range");
+        pyo3::exceptions::PyRuntimeError::new_err(message).into()
     }
 
     /// Below protocol 4 a nested global is `getattr(parent, name)`. Up to 3.12 C's pickler goes

@@ -5,6 +5,7 @@
 //! allocator hands out neighbouring addresses.
 
 use pyo3::ffi;
+use pyo3::gc::{PyTraverseError, PyVisit};
 
 use crate::object::Obj;
 
@@ -37,6 +38,10 @@ pub struct Memo {
     shift: u32,
     hold: Hold,
 }
+
+// SAFETY: a memo that outlives a call lives inside a Python object, and whatever uses or drops it
+// holds the GIL, on whichever thread.
+unsafe impl Send for Memo {}
 
 impl Memo {
     pub(crate) fn new(hold: Hold) -> Memo {
@@ -110,6 +115,22 @@ impl Memo {
                 self.insert(entry);
             }
         }
+    }
+
+    /// The memoised objects with their indexes, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Obj, u32)> + '_ {
+        self.entries.iter().filter(|entry| !entry.key.is_null()).map(|entry| {
+            // SAFETY: a strong memo holds its objects; a borrowed one is not asked.
+            (unsafe { Obj::new(entry.key) }, entry.index)
+        })
+    }
+
+    /// For the cyclic collector.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        for (obj, _) in self.iter() {
+            obj.visit(visit)?;
+        }
+        Ok(())
     }
 
     /// Number of memoised objects.

@@ -12,6 +12,7 @@ mod containers;
 mod global;
 mod memo;
 mod output;
+mod pickler;
 mod pure;
 mod reduce;
 mod scalars;
@@ -25,6 +26,7 @@ use self::memo::Hold;
 pub use self::memo::Memo;
 use self::output::Output;
 pub(crate) use self::output::new_bytes;
+pub use self::pickler::{PicklerMemo, dump_with};
 use self::segment::Parts;
 pub use self::segment::{Container, SegmentEncoder};
 use crate::object::{self, Obj, Owned, Raised};
@@ -56,6 +58,8 @@ pub struct EncodeOptions {
     pub fix_imports: bool,
     /// `Pickler.fast`: no memo at all; cycles are errors.
     pub fast: bool,
+    /// `Pickler.bin`, if it was changed: binary opcodes, which protocol 1 and up mean.
+    pub binary: Option<bool>,
 }
 
 impl Default for EncodeOptions {
@@ -65,6 +69,7 @@ impl Default for EncodeOptions {
             style: Style::Compat,
             fix_imports: true,
             fast: false,
+            binary: None,
         }
     }
 }
@@ -264,7 +269,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
             memo: parts.memo,
             next_index: parts.next_index,
             protocol: options.protocol,
-            binary: options.protocol >= 1,
+            binary: options.binary.unwrap_or(options.protocol >= 1),
             pure,
             hot: pure && options.protocol >= 4,
             keys: pure::KeyCache::new(),
@@ -295,7 +300,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
         Ok(())
     }
 
-    fn finish(mut self) -> Done<Option<Owned>> {
+    fn finish(&mut self) -> Done<Option<Owned>> {
         self.out.byte(b'.')?;
         Ok(self.out.finish()?)
     }

@@ -35,6 +35,7 @@ from picklet._picklet import (
 from picklet.errors import SegmentError, SegmentsError
 from picklet.health import Repaired, Verified, repair
 from picklet.mapping import Progress
+from picklet.picklers import Pickler, Unpickler
 from picklet.segment_info import SegmentInfo
 from picklet.segments import Items, Segments, open
 from picklet.splitting import split
@@ -45,6 +46,7 @@ __all__ = [
     "Items",
     "PickleBuffer",
     "PickleError",
+    "Pickler",
     "PicklingError",
     "Progress",
     "Repaired",
@@ -53,6 +55,7 @@ __all__ = [
     "Segments",
     "SegmentsError",
     "Stub",
+    "Unpickler",
     "UnpicklingError",
     "UntrustedGlobalError",
     "Verified",

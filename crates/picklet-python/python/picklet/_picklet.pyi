@@ -131,6 +131,51 @@ def compat_load(
     buffers: Iterable[Any] | None = None,
 ) -> Any: ...
 
+@final
+class PicklerState:
+    def __new__(cls, protocol: int | None, fix_imports: bool, buffers: bool) -> Self: ...
+    @property
+    def protocol(self) -> int: ...
+    def dump(
+        self,
+        obj: Any,
+        write: Callable[[Any], object],
+        *,
+        binary: bool,
+        fast: bool,
+        persistent_id: Callable[[Any], Any] | None,
+        reducer_override: Callable[[Any], Any] | None,
+        dispatch_table: Any,
+        buffer_callback: _BufferCallback,
+    ) -> None: ...
+    def memo(self) -> dict[int, tuple[int, Any]]: ...
+    def set_memo(self, memo: dict[int, tuple[int, Any]]) -> None: ...
+
+@final
+class UnpicklerState:
+    def __new__(
+        cls,
+        file: Any,
+        fix_imports: bool,
+        *,
+        allow: Iterable[str] | None = None,
+        trust: bool = False,
+        unknown: str | None = None,
+    ) -> Self: ...
+    def load(
+        self,
+        file: Any,
+        *,
+        encoding: str,
+        errors: str,
+        buffers: Iterable[Any] | None,
+        find_class: Callable[[str, str], Any] | None,
+        persistent_load: Callable[[Any], Any] | None,
+    ) -> Any: ...
+    def find_class(self, module: str, name: str) -> Any: ...
+    def memo(self) -> dict[int, Any]: ...
+    def set_memo(self, memo: dict[int, Any]) -> None: ...
+
 class UntrustedGlobalError(UnpicklingError):
     names: tuple[str, ...]
 
