@@ -128,6 +128,8 @@ def same(ours, stock):
         b"I\x0b1\n.",
         b"I01\x00\n.",
         b"I0\x00\n.",
+        b"F1\x00x\n.",
+        b"F\x001\n.",
         b"K\x01Q.",
         b"\x97.",
         b"N\x98.",

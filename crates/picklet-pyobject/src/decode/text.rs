@@ -49,7 +49,8 @@ impl<'py> Decoder<'_, 'py> {
             return Err(Raised);
         }
         let parsed = (end as usize).wrapping_sub(text.as_ptr() as usize);
-        if parsed != line.len() {
+        // As in C a NUL ends the text.
+        if line.get(parsed).is_some_and(|byte| *byte != 0) {
             let line = String::from_utf8_lossy(line);
             let message = format!("could not convert string to float: '{line}'");
             return Err(pyo3::exceptions::PyValueError::new_err(message).into());
