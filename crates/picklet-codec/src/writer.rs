@@ -255,9 +255,7 @@ impl<W: io::Write> Writer<W> {
             return self.long(&value.to_le_bytes());
         };
         if self.protocol == 0 {
-            let mut digits = itoa::Buffer::new();
-            self.put_line(Opcode::Int, digits.format(small).as_bytes());
-            return Ok(());
+            return self.int_line(small);
         }
         let [a, b, c, d] = small.to_le_bytes();
         match small {
@@ -265,6 +263,13 @@ impl<W: io::Write> Writer<W> {
             0x100..=0xffff => self.put(&[Opcode::BinInt2.byte(), a, b]),
             _ => self.put(&[Opcode::BinInt.byte(), a, b, c, d]),
         }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn int_line(&mut self, value: i32) -> Result<()> {
+        let mut digits = itoa::Buffer::new();
+        self.put_line(Opcode::Int, digits.format(value).as_bytes());
         Ok(())
     }
 
@@ -314,11 +319,16 @@ impl<W: io::Write> Writer<W> {
     #[inline]
     pub fn float(&mut self, value: f64) -> Result<()> {
         if self.protocol == 0 {
-            self.put_line(Opcode::Float, text::float_repr(value).as_bytes());
-            return Ok(());
+            return self.float_line(value);
         }
         let [a, b, c, d, e, f, g, h] = value.to_be_bytes();
         self.put(&[Opcode::BinFloat.byte(), a, b, c, d, e, f, g, h]);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn float_line(&mut self, value: f64) -> Result<()> {
+        self.put_line(Opcode::Float, text::float_repr(value).as_bytes());
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use crate::serde_error::{SerdeError, SerdeErrorKind};
 type Result<T> = std::result::Result<T, SerdeError>;
 
 /// Names found without hashing: a struct's fields come round in the same order.
-const RECENT: usize = 64;
+const RECENT: usize = 32;
 
 /// Where a name lies in memory, and its length. A name is `'static`: the same place holds the
 /// same text for ever.
@@ -24,7 +24,7 @@ pub struct Serializer<W> {
     writer: Writer<W>,
     /// Memo indexes of names written before.
     names: FxHashMap<NamePlace, u64>,
-    recent: Box<[Option<(NamePlace, u64)>]>,
+    recent: [Option<(NamePlace, u64)>; RECENT],
     /// The memo index of `_codecs.encode`, which makes bytes below protocol 3.
     encode: Option<u64>,
     max_depth: u32,
@@ -38,7 +38,7 @@ impl<W: io::Write> Serializer<W> {
         Self {
             writer,
             names: FxHashMap::default(),
-            recent: vec![None; RECENT].into(),
+            recent: [None; RECENT],
             encode: None,
             max_depth,
             depth: max_depth,
@@ -163,7 +163,7 @@ impl<W: io::Write> Serializer<W> {
         Ok(self.writer.op(Opcode::Reduce)?)
     }
 
-    #[inline]
+    #[inline(always)]
     fn int(&mut self, value: i64) -> Result<()> {
         self.writer.boundary()?;
         Ok(self.writer.int(value)?)
@@ -202,31 +202,38 @@ impl<'s, W: io::Write> Batched<'s, W> {
         Self { serializer, one, many, single, batch: 0, index: 0, variant: false }
     }
 
-    #[inline]
+    #[inline(always)]
     fn before(&mut self) -> Result<()> {
         if self.batch == 0 && !self.single {
-            self.serializer.writer.op(Opcode::Mark)?;
+            return self.begin_batch();
         }
         Ok(())
     }
 
-    #[inline]
+    #[inline(never)]
+    fn begin_batch(&mut self) -> Result<()> {
+        Ok(self.serializer.writer.op(Opcode::Mark)?)
+    }
+
+    #[inline(always)]
     fn after(&mut self) -> Result<()> {
         self.index += 1;
-        if self.single {
-            return Ok(self.serializer.writer.op(self.one)?);
-        }
         self.batch += 1;
-        if self.batch == BATCH_SIZE {
-            self.batch = 0;
-            self.serializer.writer.op(self.many)?;
+        if self.single || self.batch == BATCH_SIZE {
+            return self.end_batch();
         }
         Ok(())
     }
 
-    fn finish(self) -> Result<()> {
+    #[inline(never)]
+    fn end_batch(&mut self) -> Result<()> {
+        self.batch = 0;
+        Ok(self.serializer.writer.op(if self.single { self.one } else { self.many })?)
+    }
+
+    fn finish(mut self) -> Result<()> {
         if self.batch > 0 {
-            self.serializer.writer.op(self.many)?;
+            self.end_batch()?;
         }
         self.serializer.leave();
         if self.variant {
