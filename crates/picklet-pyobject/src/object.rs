@@ -10,6 +10,7 @@ use std::ptr::NonNull;
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 /// A Python exception is set in the interpreter; the caller returns up to the boundary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,6 +154,38 @@ impl Drop for Owned {
         // SAFETY: this value owns one reference, and the GIL is held.
         unsafe { ffi::Py_DECREF(self.0.as_ptr()) }
     }
+}
+
+unsafe extern "C" {
+    /// An attribute or nothing, without an exception made for nothing: 1, 0, or -1 for an error
+    /// (`Include/cpython/object.h`; public under another name from 3.13 on).
+    #[cfg_attr(Py_3_13, link_name = "PyObject_GetOptionalAttr")]
+    #[cfg_attr(not(Py_3_13), link_name = "_PyObject_LookupAttr")]
+    fn lookup_attribute(
+        obj: *mut ffi::PyObject,
+        name: *mut ffi::PyObject,
+        value: *mut *mut ffi::PyObject,
+    ) -> std::ffi::c_int;
+}
+
+/// `getattr(obj, name)`, or None where there is no such attribute. Up to 3.12 pyo3's own look-up
+/// raises and drops an `AttributeError` for each that is missing, which costs more than a BUILD.
+pub(crate) fn attribute(obj: Obj, name: &Bound<'_, PyString>) -> Result<Option<Owned>, Raised> {
+    let mut value = std::ptr::null_mut();
+    // SAFETY: live objects; `value` becomes a new reference, or null.
+    unsafe {
+        match lookup_attribute(obj.ptr(), name.as_ptr(), &mut value) {
+            -1 => Err(Raised),
+            _ => Ok(NonNull::new(value).map(Owned)),
+        }
+    }
+}
+
+/// `isinstance(obj, ty)` by the types alone.
+#[inline]
+pub(crate) fn is_of_type(obj: Obj, ty: *mut ffi::PyTypeObject) -> bool {
+    // SAFETY: two live types.
+    obj.ty() == ty || unsafe { ffi::PyType_IsSubtype(obj.ty(), ty) } != 0
 }
 
 /// `int`'s layout: `ob_size` carries the sign up to 3.11, `lv_tag` from 3.12.

@@ -286,8 +286,9 @@ impl<'py> Decoder<'_, 'py> {
 /// BUILD: `__setstate__`, or the state into `__dict__` and the slots.
 fn set_state(target: &Bound<'_, PyAny>, state: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = target.py();
-    if let Some(method) = target.getattr_opt(pyo3::intern!(py, "__setstate__"))? {
-        return method.call1((state,)).map(drop);
+    let setter = object::attribute(Obj::of(target), pyo3::intern!(py, "__setstate__"));
+    if let Some(method) = setter.map_err(Raised::take)? {
+        return method.into_bound(py).call1((state,)).map(drop);
     }
     let error = |message: &str| crate::state::unpickling_error(py, message.to_owned());
     let (state, slots) = match state.cast::<PyTuple>() {
@@ -297,17 +298,7 @@ fn set_state(target: &Bound<'_, PyAny>, state: &Bound<'_, PyAny>) -> PyResult<()
     if !state.is_none() {
         let state = state.cast::<PyDict>().map_err(|_| error("state is not a dictionary"))?;
         let attributes = target.getattr(pyo3::intern!(py, "__dict__"))?;
-        for (key, value) in state.iter() {
-            // Attribute names are interned, as assignments in source code would be.
-            let key = match key.cast_exact::<PyString>() {
-                Ok(name) => match name.to_str() {
-                    Ok(text) => PyString::intern(py, text).into_any(),
-                    Err(_) => key,
-                },
-                Err(_) => key,
-            };
-            attributes.set_item(key, value)?;
-        }
+        set_attributes(&attributes, state)?;
     }
     if let Some(slots) = slots
         && !slots.is_none()
@@ -315,6 +306,32 @@ fn set_state(target: &Bound<'_, PyAny>, state: &Bound<'_, PyAny>) -> PyResult<()
         let slots = slots.cast::<PyDict>().map_err(|_| error("slot state is not a dictionary"))?;
         for (name, value) in slots.iter() {
             target.setattr(name.cast::<PyString>()?, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies `state` into `__dict__`, whatever that is.
+fn set_attributes(attributes: &Bound<'_, PyAny>, state: &Bound<'_, PyDict>) -> PyResult<()> {
+    let py = state.py();
+    for (key, value) in state.iter() {
+        let mut key = Owned::from_bound(key).into_ptr();
+        // SAFETY: `key` is a reference of ours, which the interning may exchange for another; it
+        // is given back below. The objects are alive, the dict is checked to be one.
+        unsafe {
+            // Attribute names are interned, as assignments in source code would be.
+            if ffi::Py_TYPE(key) == object::str_type() {
+                ffi::PyUnicode_InternInPlace(&mut key);
+            }
+            let answer = if attributes.is_exact_instance_of::<PyDict>() {
+                ffi::PyDict_SetItem(attributes.as_ptr(), key, value.as_ptr())
+            } else {
+                ffi::PyObject_SetItem(attributes.as_ptr(), key, value.as_ptr())
+            };
+            ffi::Py_DECREF(key);
+            if answer != 0 {
+                return Err(PyErr::fetch(py));
+            }
         }
     }
     Ok(())

@@ -8,7 +8,8 @@
 
 use picklet_codec::policy::{Kind, Special};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
 
 use super::Decoder;
 use super::guard::dict_of;
@@ -41,6 +42,27 @@ fn refuse<T>(decoder: &Decoder<'_, '_>, what: &str) -> Result<T, Raised> {
 
 fn numpy<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyModule>> {
     py.import("numpy")
+}
+
+/// What every array is checked against, looked up once.
+struct Numpy {
+    dtype: Py<PyType>,
+    int8: Py<PyAny>,
+    object: Py<PyAny>,
+}
+
+static NUMPY: PyOnceLock<Numpy> = PyOnceLock::new();
+
+impl Numpy {
+    /// Only after the pickle was allowed to import numpy.
+    fn get(py: Python<'_>) -> PyResult<&'static Numpy> {
+        NUMPY.get_or_try_init(py, || {
+            let dtype = numpy(py)?.getattr("dtype")?.cast_into::<PyType>()?;
+            let int8 = dtype.call1(("int8",))?.unbind();
+            let object = dtype.call1(("O",))?.unbind();
+            Ok(Numpy { dtype: dtype.unbind(), int8, object })
+        })
+    }
 }
 
 /// `numpy.dtype(text, align, copy)`.
@@ -85,27 +107,40 @@ fn is_type_string(text: &str) -> bool {
 
 /// `_reconstruct(ndarray, (0,), b'b')`: the empty array that BUILD then fills.
 fn reconstruct(decoder: &mut Decoder<'_, '_>, callable: Obj, args: Obj) -> Result<Owned, Raised> {
-    let py = decoder.py;
     let usual = object::tuple_len(args) == 3
         && decoder.fits(object::tuple_item(args, 0), Kind::Global("numpy", "ndarray"))
-        && object::tuple_item(args, 1).bound(py).eq((0,)).unwrap_or(false)
-        && decoder.fits(object::tuple_item(args, 1), Kind::Tuple)
-        && decoder.fits(object::tuple_item(args, 2), Kind::BytesOrStr);
-    let code = object::tuple_item(args, 2).bound(py);
-    let usual = usual && (code.eq(PyBytes::new(py, b"b"))? || code.eq("b")?);
+        && is_zero_shape(decoder, object::tuple_item(args, 1))
+        && is_code_b(object::tuple_item(args, 2));
     if !usual {
         return refuse(decoder, "a numpy array of an unusual class");
     }
     decoder.unguarded_call(callable, args)
 }
 
+/// `(0,)`.
+fn is_zero_shape(decoder: &Decoder<'_, '_>, shape: Obj) -> bool {
+    decoder.fits(shape, Kind::Tuple) && object::tuple_len(shape) == 1 && {
+        let side = object::tuple_item(shape, 0);
+        side.ty() == object::int_type() && object::int_digits(side).digits.is_empty()
+    }
+}
+
+/// `b'b'`, or Python 2's `'b'`.
+fn is_code_b(code: Obj) -> bool {
+    if code.ty() == object::bytes_type() {
+        return object::bytes_of(code) == b"b";
+    }
+    code.ty() == object::str_type() && matches!(object::text(code), object::Text::Ascii(b"b"))
+}
+
 /// Whether `obj` is a numpy dtype: each that a pickle can get hold of was made by us or numpy.
 fn is_dtype(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
-    obj.is_instance(&numpy(obj.py())?.getattr("dtype")?)
+    let dtype = Numpy::get(obj.py())?.dtype.as_ptr().cast();
+    Ok(object::is_of_type(Obj::of(obj), dtype))
 }
 
 fn has_object(dtype: &Bound<'_, PyAny>) -> PyResult<bool> {
-    dtype.getattr("hasobject")?.is_truthy()
+    dtype.getattr(pyo3::intern!(dtype.py(), "hasobject"))?.is_truthy()
 }
 
 /// `scalar(dtype, bytes)`.
@@ -125,7 +160,7 @@ fn scalar(decoder: &mut Decoder<'_, '_>, callable: Obj, args: Obj) -> Result<Own
                 (_, Ok(text)) => text.len()?,
                 _ => return Ok(false),
             };
-            Ok(len == dtype.getattr("itemsize")?.extract::<usize>()?)
+            Ok(len == dtype.getattr(pyo3::intern!(dtype.py(), "itemsize"))?.extract::<usize>()?)
         })?;
     if !usual {
         return refuse(decoder, "a numpy scalar of an unusual form");
@@ -165,7 +200,8 @@ fn from_buffer(decoder: &mut Decoder<'_, '_>, callable: Obj, args: Obj) -> Resul
             if !is_dtype(&dtype)? || has_object(&dtype)? {
                 return Ok(false);
             }
-            let itemsize = dtype.getattr("itemsize")?.extract::<usize>()?;
+            let itemsize =
+                dtype.getattr(pyo3::intern!(dtype.py(), "itemsize"))?.extract::<usize>()?;
             let len = py
                 .import("builtins")?
                 .getattr("memoryview")?
@@ -195,15 +231,15 @@ pub(super) fn build_array(
     if !usual {
         return decoder.refuse_state(target);
     }
-    decoder.hook(|| array.call_method1("__setstate__", (&state,)).map(drop))
+    decoder.hook(|| array.call_method1(pyo3::intern!(py, "__setstate__"), (&state,)).map(drop))
 }
 
 fn is_array_state(array: &Bound<'_, PyAny>, state: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = array.py();
     // Only the array that `_reconstruct` makes: nothing can be looking at its (no) bytes.
-    let fresh = array.getattr("size")?.extract::<usize>()? == 0
-        && array.getattr("base")?.is_none()
-        && array.getattr("dtype")?.eq(numpy(py)?.getattr("int8")?)?;
+    let fresh = array.getattr(pyo3::intern!(py, "size"))?.extract::<usize>()? == 0
+        && array.getattr(pyo3::intern!(py, "base"))?.is_none()
+        && array.getattr(pyo3::intern!(py, "dtype"))?.is(&Numpy::get(py)?.int8);
     let Ok(state) = state.cast_exact::<PyTuple>() else { return Ok(false) };
     if !fresh || state.len() != 5 || state.get_item(0)?.extract::<i64>().is_err() {
         return Ok(false);
@@ -213,11 +249,11 @@ fn is_array_state(array: &Bound<'_, PyAny>, state: &Bound<'_, PyAny>) -> PyResul
     if !is_dtype(&dtype)? || state.get_item(3)?.extract::<i64>().is_err() {
         return Ok(false);
     }
-    let itemsize = dtype.getattr("itemsize")?.extract::<usize>()?;
+    let itemsize = dtype.getattr(pyo3::intern!(dtype.py(), "itemsize"))?.extract::<usize>()?;
     if has_object(&dtype)? {
         // Objects come as a list, one for each item; only whole items, so that no field of a
         // structure hides one.
-        let plain = dtype.eq(numpy(py)?.getattr("object_")?)?;
+        let plain = dtype.eq(&Numpy::get(py)?.object)?;
         let items = bytes_needed(&shape, 1)?;
         return Ok(plain && data.cast_exact::<PyList>().is_ok_and(|list| Some(list.len()) == items));
     }
