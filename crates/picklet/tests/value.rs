@@ -271,3 +271,22 @@ fn globals_are_named_as_the_last_proto_says_and_written_as_the_highest_protocol_
     let written = value.to_vec().unwrap();
     assert!(written.windows(15).any(|part| part == b"cbuiltins\nrange"), "{written:?}");
 }
+
+#[test]
+fn a_change_to_what_lies_outside_of_the_pickle_is_refused() {
+    for pickle in [&b"cos\nenviron\n}b."[..], b"Pid\nNb.", b"NQK\x01a.", b"\x82\x01}K\x01b."] {
+        let error = Value::from_slice(pickle).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::WrongType(_)), "{error}");
+    }
+}
+
+#[test]
+fn a_thrown_away_call_finds_its_place_by_the_objects_around_it() {
+    // f(C) is popped and C is the value: C's import comes first now, f's second.
+    let value = Value::from_slice(b"cm\nf\ncm\nC\nq\x00\x85R0h\x00.").unwrap();
+    let written = value.to_vec_at(2).unwrap();
+    assert_eq!(
+        written.escape_ascii().to_string(),
+        b"\x80\x02cm\nC\nq\x00cm\nf\nh\x00\x85R0.".escape_ascii().to_string()
+    );
+}
