@@ -46,7 +46,10 @@ impl<'t, 'de> Shape<'t, 'de> {
                 return None;
             }
             match instance.call {
-                Call::New => from_new(tape, instance, tape.items(instance.args), hint),
+                Call::New if instance.args.tag() == Tag::Tuple => {
+                    from_new(tape, instance, tape.items(instance.args), hint)
+                }
+                Call::New => None,
                 Call::NewWithKeywords => with_keywords(tape, instance, hint),
                 Call::Reduce => from_call(tape, instance, hint),
             }
@@ -145,6 +148,9 @@ fn with_keywords<'t, 'de>(
 ) -> Option<Shape<'t, 'de>> {
     let mut both = tape.items(instance.args);
     let (args, keywords) = (both.next()?, both.next()?);
+    if (args.tag(), keywords.tag()) != (Tag::Tuple, Tag::Dict) {
+        return None;
+    }
     let keywords = tape.items(keywords);
     if keywords.total == 0 {
         return from_new(tape, instance, tape.items(args), hint);
@@ -182,8 +188,12 @@ fn from_call<'t, 'de>(
             mapping(tape, instance, args.next())
         }
         ("collections", "deque") | ("builtins", "set" | "frozenset" | "list" | "tuple") => {
-            let mut all: Vec<Slot> =
-                args.next().map_or_else(Vec::new, |first| tape.items(first).collect());
+            let mut all = Vec::new();
+            match args.next() {
+                None => {}
+                Some(first) if is_row(first) => all.extend(tape.items(first)),
+                Some(_) => return None,
+            }
             all.extend(tape.items_of(instance.items));
             Some(Shape::GatheredSeq(all))
         }
@@ -203,6 +213,11 @@ fn from_call<'t, 'de>(
         }
         _ => None,
     }
+}
+
+/// Whether iterating over it gives its items as the tape has them.
+fn is_row(slot: Slot) -> bool {
+    matches!(slot.tag(), Tag::Tuple | Tag::List | Tag::Set | Tag::FrozenSet)
 }
 
 /// `_reconstructor(class, base, base's state)`: every object below protocol 2.
@@ -241,8 +256,10 @@ fn mapping<'t, 'de>(
         Tag::Dict => all.extend(tape.items(first)),
         Tag::List | Tag::Tuple => {
             for pair in tape.items(first) {
-                let mut pair = tape.items(pair);
-                all.extend([pair.next()?, pair.next()?]);
+                if !is_row(pair) || tape.items(pair).total != 2 {
+                    return None;
+                }
+                all.extend(tape.items(pair));
             }
         }
         _ => return None,

@@ -176,3 +176,28 @@ fn a_lone_surrogate_is_no_rust_string_but_may_be_bytes() {
     let bytes: serde_bytes::ByteBuf = from_slice(b"\x8c\x03\xed\xa0\x80.").unwrap();
     assert_eq!(bytes, &[0xed, 0xa0, 0x80][..]);
 }
+
+#[test]
+fn arguments_that_are_not_understood_are_never_left_out() {
+    for (pickle, class) in [
+        // list of a dict, of a str, of an object; keywords and arguments that are objects.
+        (&b"c__builtin__\nlist\n(}K\x01K\x02stR."[..], "builtins.list"),
+        (b"c__builtin__\nlist\n(X\x02\0\0\0abtR.", "builtins.list"),
+        (b"cm\nC\n(cm\nD\n)RtR.", "m.C"),
+        (b"c__builtin__\nlist\n(cm\nD\n)RtR.", "builtins.list"),
+        (b"\x80\x04cm\nC\ncm\nD\n)R\x81.", "m.C"),
+        (b"\x80\x04cm\nC\n)cm\nD\n)R\x92.", "m.C"),
+        (b"ccollections\nOrderedDict\n(](K\x01K\x02K\x03\x87etR.", "collections.OrderedDict"),
+        // Two states, of which one would win.
+        (b"\x80\x02cm\nC\n)\x81}b}b.", "m.C"),
+    ] {
+        for error in [
+            from_slice::<HashMap<u8, u8>>(pickle).unwrap_err(),
+            from_slice::<Vec<u8>>(pickle).unwrap_err(),
+        ] {
+            let named =
+                matches!(error.kind(), SerdeErrorKind::NoForm { class: c } if **c == *class);
+            assert!(named, "{error}");
+        }
+    }
+}
