@@ -5,6 +5,7 @@ the time it took and the peak memory of its largest process.
 """
 
 import os
+import pickle
 import shlex
 import shutil
 import subprocess
@@ -20,9 +21,9 @@ PICKLET = ROOT / "target" / "release" / "picklet"
 def step(title, *command):
     """Run one command, show what it prints, and measure it."""
     words = [str(word) for word in command]
-    shown = [os.path.relpath(word, Path.cwd()) if os.path.isabs(word) else word for word in words]
+    words = [os.path.relpath(word) if os.path.isabs(word) else word for word in words]
     print(f"\n\033[1m{title}\033[0m" if sys.stdout.isatty() else f"\n{title}")
-    print(f"$ {shlex.join(shown)}", flush=True)
+    print(f"$ {shlex.join(words)}", flush=True)
     began = time.perf_counter()
     process = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": str(HERE)})
     # wait4 and not wait: the kernel's figure also covers the workers that the command waited for.
@@ -62,8 +63,6 @@ def main():
 
     step("For comparison: the same with plain pickle", python, HERE / "plain.py", source, plain)
     # The two answers must be one: a demo that prints a wrong table is worse than none.
-    import pickle
-
     expected = pickle.loads(plain.read_bytes())
     found = {}
     for path in delays.glob("*.pickle"):

@@ -71,8 +71,9 @@ pub(crate) fn index_line(line: &[u8], digit_cap: u64) -> Result<u64, ErrorKind> 
     }
 }
 
-/// What C's `strtol(line, &end, 0)` gives where it reads up to the newline or a NUL.
-fn c_long(line: &[u8]) -> Option<i64> {
+/// What C's `strtol(line, &end, 0)` gives where it reads up to the newline or a NUL: INT's first
+/// try. `None` where Python's `int(text, 0)` has to say.
+pub fn c_long(line: &[u8]) -> Option<i64> {
     let text = line.trim_ascii_start_c();
     let (negative, digits) = match text {
         [b'-', rest @ ..] => (true, rest),

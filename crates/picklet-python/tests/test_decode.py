@@ -197,6 +197,12 @@ def same(ours, stock):
         b"\x8c\x05ab.",
         b"\x8c\x01\xff.",
         b"\x8c\x03\xed\xa0\x80.",
+        b"I0\x00\n.",
+        b"I\x000\n.",
+        b"I1\x00 text\n.",
+        b"I 1\n.",
+        b"I010\n.",
+        b"I08\n.",
     ],
     ids=repr,
 )

@@ -1,5 +1,6 @@
 //! The text opcodes of protocol 0, and Python 2's strings.
 
+use picklet_codec::text;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -19,7 +20,7 @@ impl<'py> Decoder<'_, 'py> {
     /// INT: C's `strtol` with base 0, or Python's `int(text, 0)`; `00` and `01` are bools.
     pub(super) fn text_int(&mut self) -> Result<(), Raised> {
         let line = self.text_line()?;
-        let value = match c_integer(line) {
+        let value = match text::c_long(line) {
             Some(value @ (0 | 1)) if line.len() == 2 => object::boolean(value == 1).to_owned(),
             Some(value) => build::int(value)?,
             None => python_int(line, 0).map_err(not_an_int)?,
@@ -38,17 +39,21 @@ impl<'py> Decoder<'_, 'py> {
 
     pub(super) fn text_float(&mut self) -> Result<(), Raised> {
         let line = self.text_line()?;
-        let text = nul_terminated(line);
+        let terminated = nul_terminated(line);
         let mut end = std::ptr::null_mut();
         // SAFETY: the text ends with NUL; `end` is set to a place inside it.
         let value = unsafe {
-            ffi::PyOS_string_to_double(text.as_ptr().cast(), &mut end, ffi::PyExc_OverflowError)
+            ffi::PyOS_string_to_double(
+                terminated.as_ptr().cast(),
+                &mut end,
+                ffi::PyExc_OverflowError,
+            )
         };
         // SAFETY: the GIL is held.
         if value == -1.0 && !unsafe { ffi::PyErr_Occurred() }.is_null() {
             return Err(Raised);
         }
-        let parsed = (end as usize).wrapping_sub(text.as_ptr() as usize);
+        let parsed = (end as usize).wrapping_sub(terminated.as_ptr() as usize);
         // As in C a NUL ends the text.
         if line.get(parsed).is_some_and(|byte| *byte != 0) {
             let line = String::from_utf8_lossy(line);
@@ -224,39 +229,6 @@ fn nul_terminated(line: &[u8]) -> Vec<u8> {
     text.extend_from_slice(line);
     text.push(0);
     text
-}
-
-/// What C's `strtol(line, …, 0)` gives if it takes the whole line: leading white space, sign,
-/// `0x` and octal are allowed, a NUL ends it, and it must fit.
-fn c_integer(line: &[u8]) -> Option<i64> {
-    // A NUL ends C's text; nothing before it reads as 0.
-    let line = match memchr::memchr(0, line) {
-        Some(0) => return Some(0),
-        Some(end) => line.get(..end).unwrap_or_default(),
-        None => line,
-    };
-    let blanks = line.iter().take_while(|byte| matches!(byte, b' ' | b'\t'..=b'\r')).count();
-    let text = line.get(blanks..).unwrap_or_default();
-    let (negative, digits) = match text {
-        [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        _ => (false, text),
-    };
-    let (base, digits) = match digits {
-        [b'0', b'x' | b'X', rest @ ..] => (16, rest),
-        [b'0', _, ..] => (8, digits),
-        _ => (10, digits),
-    };
-    if digits.is_empty() {
-        return None;
-    }
-    let mut value: i64 = 0;
-    for digit in digits {
-        let digit = i64::from(char::from(*digit).to_digit(base)?);
-        let digit = if negative { -digit } else { digit };
-        value = value.checked_mul(i64::from(base))?.checked_add(digit)?;
-    }
-    Some(value)
 }
 
 /// INT's error, as C words it.
