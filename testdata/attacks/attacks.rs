@@ -183,6 +183,20 @@ fn keys(attacks: &mut Attacks, scale: usize) {
         "a set as its own member",
         b"\x80\x04\x8f\x94(h\x00\x90.".to_vec(),
     );
+    // Two keys that differ in their last byte, in dicts of two, and in one large dict.
+    let (one, other) = (vec![b'x'; scale / 2], [&vec![b'x'; scale / 2 - 1][..], b"y"].concat());
+    let length = (one.len() as u32).to_le_bytes();
+    let two = join(&[b"X", &length, &one, b"q\x00X", &length, &other, b"q\x01"]);
+    attacks.add(
+        "long_keys_in_small_dicts",
+        "comparing keys of n bytes in n dicts",
+        join(&[&two, b"(", &b"}h\x00Nsh\x01Ns".repeat(scale / 20), b"l."]),
+    );
+    attacks.add(
+        "long_keys_in_one_dict",
+        "hashing a key of n bytes n times",
+        join(&[&two, b"}(", &b"h\x00Nh\x01N".repeat(scale / 20), b"u."]),
+    );
     attacks.add("odd_items", "a key without a value", b"}(K\x01u.".to_vec());
 }
 

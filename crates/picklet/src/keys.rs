@@ -1,47 +1,60 @@
 //! Equality of dict keys and set members as Python compares them.
 //!
-//! `1 == 1.0 == True`, `0.0 == -0.0`, a NaN equals only itself, ints of any size, str, bytes and
-//! tuples of all these. Everything else (frozensets and instances, whose `__eq__` may be
+//! `1 == 1.0 == True`, `0.0 == -0.0`, a NaN equals only itself, ints of any size, str, bytes,
+//! tuples and frozensets of all these. Everything else (instances, whose `__eq__` may be
 //! anything) is told apart by identity.
-
-use std::collections::{HashMap, HashSet};
+//!
+//! Each object gets a class, once: a number that objects which are equal share. A tuple's class
+//! follows from those of its items, so that a key is never walked twice, however often the
+//! pickle refers to it and however large it would unfold.
 
 use num_bigint::BigInt;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::HashMap;
 
 use crate::graph::{Graph, Id, Node};
 
-/// Objects looked at within one tuple key; a larger one is told apart by identity.
-const TUPLE_BUDGET: usize = 256;
 /// Dicts of str keys up to this size are checked pair by pair.
 const SMALL: usize = 12;
+/// Bytes of a str that are compared in that way; longer ones are hashed, each once.
+const SHORT: usize = 64;
 
 /// Keeps one entry for each key of each dict (the first key, the last value) and one of each
 /// member of each set and frozenset among `keyed`. Whether there was anything to drop.
 pub(crate) fn drop_duplicates(graph: &mut Graph, keyed: &[Id]) -> bool {
-    let mut dropped = false;
-    for id in keyed.iter().copied() {
-        let replacement = match graph.node(id) {
-            Node::Dict(pairs) if pairs.len() > 1 && !few_different_str(graph, pairs) => {
-                distinct_pairs(graph, pairs).map(Node::Dict)
-            }
-            Node::Set(ids) if ids.len() > 1 => distinct(graph, ids).map(Node::Set),
-            Node::FrozenSet(ids) if ids.len() > 1 => {
-                distinct(graph, ids).map(|ids| Node::FrozenSet(ids.into_boxed_slice()))
-            }
-            _ => None,
-        };
-        if let (Some(replacement), Some(node)) = (replacement, graph.node_mut(id)) {
+    let replacements = replacements(graph, keyed);
+    let dropped = !replacements.is_empty();
+    for (id, replacement) in replacements {
+        if let Some(node) = graph.node_mut(id) {
             *node = replacement;
-            dropped = true;
         }
     }
     dropped
 }
 
-/// Whether these are a few str keys, all different: most dicts.
+fn replacements(graph: &Graph, keyed: &[Id]) -> Vec<(Id, Node)> {
+    let mut classes = Classes { graph, of: Vec::new(), known: HashMap::new(), count: 0 };
+    let mut replacements = Vec::new();
+    for id in keyed.iter().copied() {
+        let replacement = match graph.node(id) {
+            Node::Dict(pairs) if pairs.len() > 1 && !few_different_str(graph, pairs) => {
+                distinct_pairs(&mut classes, pairs).map(Node::Dict)
+            }
+            Node::Set(ids) if ids.len() > 1 => distinct(&mut classes, ids).map(Node::Set),
+            Node::FrozenSet(ids) if ids.len() > 1 => {
+                distinct(&mut classes, ids).map(|ids| Node::FrozenSet(ids.into_boxed_slice()))
+            }
+            _ => None,
+        };
+        replacements.extend(replacement.map(|node| (id, node)));
+    }
+    replacements
+}
+
+/// Whether these are a few short str keys, all different: most dicts.
 fn few_different_str(graph: &Graph, pairs: &[(Id, Id)]) -> bool {
     let text = |id: Id| match graph.node(id) {
-        Node::Str(text) => Some(text.as_bytes()),
+        Node::Str(text) => Some(text.as_bytes()).filter(|text| text.len() <= SHORT),
         _ => None,
     };
     pairs.len() <= SMALL
@@ -52,11 +65,12 @@ fn few_different_str(graph: &Graph, pairs: &[(Id, Id)]) -> bool {
 }
 
 /// The pairs without repeated keys, or `None` where there are none.
-fn distinct_pairs(graph: &Graph, pairs: &[(Id, Id)]) -> Option<Vec<(Id, Id)>> {
-    let mut places: HashMap<Vec<u8>, usize> = HashMap::with_capacity(pairs.len());
+fn distinct_pairs(classes: &mut Classes<'_>, pairs: &[(Id, Id)]) -> Option<Vec<(Id, Id)>> {
+    let mut places: FxHashMap<u32, usize> = FxHashMap::default();
+    places.reserve(pairs.len());
     let mut kept: Vec<(Id, Id)> = Vec::with_capacity(pairs.len());
     for (key, value) in pairs {
-        let place = *places.entry(canonical(graph, *key)).or_insert(kept.len());
+        let place = *places.entry(classes.of(*key)).or_insert(kept.len());
         match kept.get_mut(place) {
             Some(pair) => pair.1 = *value,
             None => kept.push((*key, *value)),
@@ -65,57 +79,122 @@ fn distinct_pairs(graph: &Graph, pairs: &[(Id, Id)]) -> Option<Vec<(Id, Id)>> {
     (kept.len() < pairs.len()).then_some(kept)
 }
 
-fn distinct(graph: &Graph, ids: &[Id]) -> Option<Vec<Id>> {
-    let mut seen: HashSet<Vec<u8>> = HashSet::with_capacity(ids.len());
+fn distinct(classes: &mut Classes<'_>, ids: &[Id]) -> Option<Vec<Id>> {
+    let mut seen = FxHashSet::default();
+    seen.reserve(ids.len());
     let mut kept = Vec::with_capacity(ids.len());
-    kept.extend(ids.iter().copied().filter(|id| seen.insert(canonical(graph, *id))));
+    kept.extend(ids.iter().copied().filter(|id| seen.insert(classes.of(*id))));
     (kept.len() < ids.len()).then_some(kept)
 }
 
-/// Bytes that are equal for keys that Python calls equal.
-fn canonical(graph: &Graph, key: Id) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut open = vec![key];
-    let mut budget = TUPLE_BUDGET;
-    while let Some(id) = open.pop() {
-        if budget == 0 {
-            out.clear();
-            push(&mut out, b'@', &key.0.to_le_bytes());
-            return out;
+/// What makes an object equal to another.
+#[derive(PartialEq, Eq, Hash)]
+enum Key<'g> {
+    None,
+    Int(i64),
+    /// Two's complement, outside `i64`.
+    BigInt(Vec<u8>),
+    /// The bits of a float that is no whole number.
+    Float(u64),
+    Str(&'g [u8]),
+    Bytes(&'g [u8]),
+    Py2Str(&'g [u8]),
+    /// The items' classes.
+    Tuple(Vec<u32>),
+    /// The members' classes, in order.
+    FrozenSet(Vec<u32>),
+}
+
+/// The class of an object that was not met yet.
+const UNKNOWN: u32 = 0;
+/// The class of an object whose items are being classified. It cannot be met, because what a
+/// tuple or frozenset holds is older than itself; if it were, it would be told apart.
+const OPEN: u32 = u32::MAX;
+
+/// Numbers that equal objects share.
+struct Classes<'g> {
+    graph: &'g Graph,
+    /// By node. Empty until the first key that needs it.
+    of: Vec<u32>,
+    known: HashMap<Key<'g>, u32>,
+    count: u32,
+}
+
+impl<'g> Classes<'g> {
+    fn of(&mut self, key: Id) -> u32 {
+        if self.of.is_empty() {
+            self.of.resize(self.graph.len(), UNKNOWN);
         }
-        budget -= 1;
-        match graph.node(id) {
-            Node::None => out.push(b'n'),
-            Node::Bool(value) => push_int(&mut out, &BigInt::from(u8::from(*value))),
-            Node::Int(value) => push_int(&mut out, &BigInt::from(*value)),
-            Node::BigInt(bytes) => push(&mut out, b'i', bytes),
-            Node::Float(value) => match whole(*value) {
-                Some(value) => push_int(&mut out, &value),
-                None if value.is_nan() => push(&mut out, b'@', &id.0.to_le_bytes()),
-                None => push(&mut out, b'f', &value.to_le_bytes()),
-            },
-            Node::Str(text) => push(&mut out, b's', text.as_bytes()),
-            Node::Bytes(bytes) => push(&mut out, b'b', bytes),
-            Node::Py2Str(bytes) => push(&mut out, b'2', bytes),
-            Node::Tuple(items) => {
-                push(&mut out, b't', &(items.len() as u64).to_le_bytes());
-                // One more than fits, so that the budget runs out on a longer tuple.
-                open.extend(items.iter().take(budget + 1).rev());
+        let mut open = vec![key];
+        while let Some(&id) = open.last() {
+            let before = self.get(id);
+            if before != UNKNOWN && before != OPEN {
+                open.pop();
+                continue;
             }
-            _ => push(&mut out, b'@', &id.0.to_le_bytes()),
+            if let (UNKNOWN, Node::Tuple(items) | Node::FrozenSet(items)) =
+                (before, self.graph.node(id))
+            {
+                self.set(id, OPEN);
+                open.extend(items.iter().filter(|item| self.get(**item) == UNKNOWN));
+                continue;
+            }
+            open.pop();
+            let class = self.classify(id);
+            self.set(id, class);
+        }
+        self.get(key)
+    }
+
+    fn get(&self, id: Id) -> u32 {
+        self.of.get(id.0 as usize).copied().unwrap_or(OPEN)
+    }
+
+    fn set(&mut self, id: Id, class: u32) {
+        if let Some(slot) = self.of.get_mut(id.0 as usize) {
+            *slot = class;
         }
     }
-    out
-}
 
-fn push(out: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
-    out.push(kind);
-    out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-    out.extend_from_slice(bytes);
-}
+    /// The class of an object whose items have theirs.
+    fn classify(&mut self, id: Id) -> u32 {
+        let next = self.count + 1;
+        let class = match self.key(id) {
+            Some(key) => *self.known.entry(key).or_insert(next),
+            None => next,
+        };
+        self.count = self.count.max(class);
+        class
+    }
 
-fn push_int(out: &mut Vec<u8>, value: &BigInt) {
-    push(out, b'i', &value.to_signed_bytes_le());
+    /// `None` for what equals only itself.
+    fn key(&self, id: Id) -> Option<Key<'g>> {
+        Some(match self.graph.node(id) {
+            Node::None => Key::None,
+            Node::Bool(value) => Key::Int((*value).into()),
+            Node::Int(value) => Key::Int(*value),
+            Node::BigInt(bytes) => Key::BigInt(bytes.to_vec()),
+            Node::Float(value) if value.is_nan() => return None,
+            Node::Float(value) => match whole(*value) {
+                Some(value) => match i64::try_from(&value) {
+                    Ok(small) => Key::Int(small),
+                    Err(_) => Key::BigInt(value.to_signed_bytes_le()),
+                },
+                None => Key::Float(value.to_bits()),
+            },
+            Node::Str(text) => Key::Str(text.as_bytes()),
+            Node::Bytes(bytes) => Key::Bytes(bytes),
+            Node::Py2Str(bytes) => Key::Py2Str(bytes),
+            Node::Tuple(items) => Key::Tuple(items.iter().map(|item| self.get(*item)).collect()),
+            Node::FrozenSet(members) => {
+                let mut classes: Vec<u32> = members.iter().map(|item| self.get(*item)).collect();
+                classes.sort_unstable();
+                classes.dedup();
+                Key::FrozenSet(classes)
+            }
+            _ => return None,
+        })
+    }
 }
 
 /// The int that a float equals.

@@ -211,6 +211,8 @@ fn keys_compare_as_python_compares_them() {
         (b"}(Va\nK\x01Va\nK\x02C\x01aK\x03u.", "{'a': 2, b'a': 3}"),
         (b"\x8f(K\x01\x88K\x02G@\0\0\0\0\0\0\0\x90.", "{1, 2}"),
         (b"(K\x05K\x05Va\n\x91.", "frozenset({5, 'a'})"),
+        (b"}((K\x01K\x02\x91K\x01(K\x02\x88\x91K\x03u.", "{frozenset({1, 2}): 3}"),
+        (b"\x8f((K\x01\x91\x85(\x88\x88\x91\x85\x90.", "{(frozenset({1}),)}"),
     ] {
         assert_eq!(Value::from_slice(pickle).unwrap().to_string(), shown);
     }
@@ -289,4 +291,17 @@ fn a_thrown_away_call_finds_its_place_by_the_objects_around_it() {
         written.escape_ascii().to_string(),
         b"\x80\x02cm\nC\nq\x00cm\nf\nh\x00\x85R0.".escape_ascii().to_string()
     );
+}
+
+#[test]
+fn large_equal_tuples_are_one_key_and_doubling_ones_cost_nothing() {
+    let tuple = [&b"("[..], &b"K\x01".repeat(5000), b"t"].concat();
+    let pickle = [b"}(", &tuple[..], b"K\x01", &tuple, b"K\x02u."].concat();
+    let value = Value::from_slice(&pickle).unwrap();
+    assert!(matches!(value.kind(), Kind::Dict(pairs) if pairs.len() == 1));
+    // Two towers of 2^64 leaves, equal, neither the other.
+    let tower = [&b"N"[..], &b"2\x86".repeat(64)].concat();
+    let pickle = [b"}(", &tower[..], b"K\x01", &tower, b"K\x02u."].concat();
+    let value = Value::from_slice(&pickle).unwrap();
+    assert!(matches!(value.kind(), Kind::Dict(pairs) if pairs.len() == 1));
 }
