@@ -192,8 +192,9 @@ pub fn optimize(data: &[u8]) {
     }
 }
 
-/// Reads `data` into a value, prints it, writes it, and reads that: it must print alike, and
-/// stay the same when written once more. The same at each protocol.
+/// Reads `data` into a value, prints it, writes it at its own and at each protocol, and reads
+/// that: it must print alike. What was thrown away on the way is for Python to judge
+/// (`crates/picklet/tests/equivalence.rs`).
 pub fn value(data: &[u8]) {
     let Ok(value) = Value::from_slice(data) else { return };
     let _ = repr::repr(value.root(), 2000);
@@ -202,12 +203,6 @@ pub fn value(data: &[u8]) {
     let again = Value::from_slice(&written)
         .unwrap_or_else(|error| panic!("{error}: {}", written.escape_ascii()));
     assert_eq!(value.to_string(), again.to_string(), "{}", data.escape_ascii());
-    // What a pickle threw away may be told otherwise the second time (a call that was left on the
-    // stack is popped, as a state-setter is), and then stays.
-    let settled = again.to_vec().expect("a value that was read can be written");
-    let third = Value::from_slice(&settled)
-        .unwrap_or_else(|error| panic!("{error}: {}", settled.escape_ascii()));
-    assert!(third == again, "{} {}", written.escape_ascii(), settled.escape_ascii());
     for protocol in 0..=5 {
         let Ok(written) = value.to_vec_at(protocol) else { continue };
         let again = Value::from_slice(&written)
