@@ -249,6 +249,11 @@ pub(crate) fn compat_load<'py>(
     decode::load(file, &decode_options(fix_imports, encoding, errors, buffers))
 }
 
+/// What the decoder takes for granted need not be copied for each load.
+pub(crate) fn unless_default(given: &str, default: &str) -> Option<String> {
+    (given != default).then(|| given.to_owned())
+}
+
 fn decode_options<'py>(
     fix_imports: bool,
     encoding: &str,
@@ -257,8 +262,8 @@ fn decode_options<'py>(
 ) -> DecodeOptions<'py> {
     DecodeOptions {
         fix_imports,
-        encoding: Some(encoding.to_owned()),
-        errors: Some(errors.to_owned()),
+        encoding: unless_default(encoding, "ASCII"),
+        errors: unless_default(errors, "strict"),
         buffers,
         ..DecodeOptions::default()
     }

@@ -13,7 +13,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::codec::{encode_options, guard};
+use crate::codec::{encode_options, guard, unless_default};
 
 /// A memo that is there, or in use.
 struct Slot<T>(Mutex<Option<T>>);
@@ -173,12 +173,12 @@ impl UnpicklerState {
     ) -> PyResult<Bound<'py, PyAny>> {
         let options = DecodeOptions {
             fix_imports: self.fix_imports,
-            encoding: Some(encoding.to_owned()),
-            errors: Some(errors.to_owned()),
+            encoding: unless_default(encoding, "ASCII"),
+            errors: unless_default(errors, "strict"),
             buffers,
             find_class,
             persistent_load,
-            seen_protocol: self.seen.clone(),
+            seen_protocol: Some(self.seen.clone()),
             guard: self.guard.clone(),
         };
         self.memo.with(|memo| decode::load_with(file, &options, memo))

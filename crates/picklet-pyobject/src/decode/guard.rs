@@ -6,6 +6,7 @@
 //! or it becomes a [`Stub`], if the caller asked for stubs.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use picklet_codec::policy::{
     Args, Entry, FACTORIES, Grows, Kind, NUMERAL_DIGITS, Policy, SMALL_INT_BITS, State, Verdict,
@@ -46,11 +47,35 @@ enum Rule {
     ZoneInfoUnpickle,
 }
 
+/// A map by address. No pickle chooses addresses, so that one multiplication is hash enough.
+pub(super) type ByAddress<V> = HashMap<usize, V, BuildHasherDefault<AddressHasher>>;
+
+/// Fibonacci hashing of one address.
+#[derive(Default)]
+pub(super) struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_usize(usize::from(*byte));
+        }
+    }
+
+    fn write_usize(&mut self, address: usize) {
+        self.0 = (self.0.rotate_left(5) ^ address as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn finish(&self) -> u64 {
+        // The table takes its place from the lowest bits and its tag from the highest.
+        self.0 ^ self.0 >> 32
+    }
+}
+
 /// What the guard knows in the course of one load.
 #[derive(Default)]
 pub(super) struct Known {
     /// Imported globals by address; `kept` holds them, so that no address is used twice.
-    rules: HashMap<usize, Rule>,
+    rules: ByAddress<Rule>,
     kept: Vec<Owned>,
     /// Blocked globals in the order of the pickle.
     pub(super) blocked: Vec<String>,

@@ -8,9 +8,9 @@
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyString};
 
-use crate::object::Raised;
+use crate::object::{self, Obj, Raised};
 use crate::state::unpickling_error;
 
 /// Bytes asked for with `peek`.
@@ -34,9 +34,16 @@ impl<'py> File<'py> {
                 "file must have 'read' and 'readline' attributes",
             )
         };
-        let (peek, readinto) = (file.getattr_opt("peek")?, file.getattr_opt("readinto")?);
+        let py = file.py();
+        let method = |name: &Bound<'py, PyString>| -> PyResult<Option<Bound<'py, PyAny>>> {
+            let found = object::attribute(Obj::of(file), name).map_err(Raised::take)?;
+            Ok(found.map(|method| method.into_bound(py)))
+        };
+        let peek = method(pyo3::intern!(py, "peek"))?;
+        let readinto = method(pyo3::intern!(py, "readinto"))?;
         // Both are looked at before either is missed: what a look-up raises comes first.
-        let (read, readline) = (file.getattr_opt("read")?, file.getattr_opt("readline")?);
+        let read = method(pyo3::intern!(py, "read"))?;
+        let readline = method(pyo3::intern!(py, "readline"))?;
         Ok(File {
             peek,
             readinto,

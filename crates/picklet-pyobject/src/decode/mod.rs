@@ -16,15 +16,13 @@ mod numpy;
 mod text;
 mod unpickler;
 
-use std::collections::HashMap;
-
 use picklet_codec::policy::Grows;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyIterator};
 
 pub use self::calls::find_class;
-use self::guard::Known;
+use self::guard::{ByAddress, Known};
 pub use self::guard::{Guard, Unknown, find_listed};
 use self::input::{File, Input};
 use self::memo::Memo;
@@ -48,7 +46,7 @@ pub struct DecodeOptions<'py> {
     /// `persistent_load(id)`.
     pub persistent_load: Option<Bound<'py, PyAny>>,
     /// Tells the protocol to a `find_class` that is called back.
-    pub seen_protocol: SeenProtocol,
+    pub seen_protocol: Option<SeenProtocol>,
     /// The rules of a safe load. Without, the pickle is trusted: whatever it says is imported
     /// and called.
     pub guard: Option<Guard>,
@@ -165,7 +163,9 @@ pub(super) struct Decoder<'a, 'py> {
     /// What the guard has seen.
     known: Known,
     /// numpy dtypes that wait for their state, by address, with the indexes they are memoised at.
-    pending_dtypes: HashMap<usize, (Owned, Vec<u64>)>,
+    pending_dtypes: ByAddress<(Owned, Vec<u64>)>,
+    /// What numpy's checks found last.
+    arrays: numpy::Arrays,
 }
 
 impl<'a, 'py> Decoder<'a, 'py> {
@@ -181,7 +181,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
         Ok(Decoder {
             py,
             input,
-            stack: Vec::new(),
+            stack: Vec::with_capacity(FIRST_STACK),
             marks: Vec::new(),
             fence: 0,
             memo: Memo::default(),
@@ -192,7 +192,8 @@ impl<'a, 'py> Decoder<'a, 'py> {
             // SAFETY: the GIL is held.
             collector: unsafe { ffi::PyGC_IsEnabled() } != 0,
             known: Known::default(),
-            pending_dtypes: HashMap::new(),
+            pending_dtypes: ByAddress::default(),
+            arrays: numpy::Arrays::default(),
         })
     }
 
@@ -450,7 +451,9 @@ impl<'a, 'py> Decoder<'a, 'py> {
                     .into());
                 }
                 self.protocol = protocol;
-                self.options.seen_protocol.set(protocol);
+                if let Some(seen) = &self.options.seen_protocol {
+                    seen.set(protocol);
+                }
             }
             _ => return self.rarer(opcode),
         }
@@ -726,6 +729,9 @@ impl<'a, 'py> Decoder<'a, 'py> {
         Ok(())
     }
 }
+
+/// Objects that the stack has room for at first.
+const FIRST_STACK: usize = 32;
 
 /// Over a file, longer values are not allocated before their bytes have arrived.
 const UNCHECKED_LEN: usize = 64 * 1024 * 1024;

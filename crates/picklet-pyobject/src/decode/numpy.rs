@@ -65,6 +65,39 @@ impl Numpy {
     }
 }
 
+/// What was found out about the array and the dtype met last; most arrays share their dtype.
+#[derive(Default)]
+pub(super) struct Arrays {
+    /// Made by `_reconstruct` and not filled yet. Held, so that its address stays its own.
+    fresh: Option<Owned>,
+    dtype: Option<(Owned, Dtype)>,
+}
+
+/// What the checks ask of a dtype.
+#[derive(Clone, Copy)]
+struct Dtype {
+    itemsize: usize,
+    has_object: bool,
+}
+
+impl Arrays {
+    /// None if `obj` is no dtype.
+    fn dtype(&mut self, obj: &Bound<'_, PyAny>) -> PyResult<Option<Dtype>> {
+        if let Some((last, dtype)) = &self.dtype
+            && last.obj() == Obj::of(obj)
+        {
+            return Ok(Some(*dtype));
+        }
+        if !is_dtype(obj)? {
+            return Ok(None);
+        }
+        let itemsize = obj.getattr(pyo3::intern!(obj.py(), "itemsize"))?.extract()?;
+        let dtype = Dtype { itemsize, has_object: has_object(obj)? };
+        self.dtype = Some((Obj::of(obj).to_owned(), dtype));
+        Ok(Some(dtype))
+    }
+}
+
 /// `numpy.dtype(text, align, copy)`.
 fn new_dtype(decoder: &mut Decoder<'_, '_>, args: Obj) -> Result<Owned, Raised> {
     let len = object::tuple_len(args);
@@ -114,7 +147,9 @@ fn reconstruct(decoder: &mut Decoder<'_, '_>, callable: Obj, args: Obj) -> Resul
     if !usual {
         return refuse(decoder, "a numpy array of an unusual class");
     }
-    decoder.unguarded_call(callable, args)
+    let array = decoder.unguarded_call(callable, args)?;
+    decoder.arrays.fresh = Some(array.obj().to_owned());
+    Ok(array)
 }
 
 /// `(0,)`.
@@ -227,30 +262,39 @@ pub(super) fn build_array(
     let py = decoder.py;
     let array = target.bound(py);
     let state = state.bound(py);
-    let usual = decoder.hook(|| is_array_state(&array, &state))?;
-    if !usual {
+    // The one that `_reconstruct` made last needs no looking at: nothing else fills arrays.
+    let made = decoder.arrays.fresh.take().is_some_and(|made| made.obj() == target);
+    let mut arrays = std::mem::take(&mut decoder.arrays);
+    let usual =
+        decoder.hook(|| Ok((made || is_fresh(&array)?) && is_array_state(&mut arrays, &state)?));
+    decoder.arrays = arrays;
+    if !usual? {
         return decoder.refuse_state(target);
     }
     decoder.hook(|| array.call_method1(pyo3::intern!(py, "__setstate__"), (&state,)).map(drop))
 }
 
-fn is_array_state(array: &Bound<'_, PyAny>, state: &Bound<'_, PyAny>) -> PyResult<bool> {
+/// Only an array that `_reconstruct` makes: nothing can be looking at its (no) bytes.
+fn is_fresh(array: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = array.py();
-    // Only the array that `_reconstruct` makes: nothing can be looking at its (no) bytes.
-    let fresh = array.getattr(pyo3::intern!(py, "size"))?.extract::<usize>()? == 0
+    Ok(array.getattr(pyo3::intern!(py, "size"))?.extract::<usize>()? == 0
         && array.getattr(pyo3::intern!(py, "base"))?.is_none()
-        && array.getattr(pyo3::intern!(py, "dtype"))?.is(&Numpy::get(py)?.int8);
+        && array.getattr(pyo3::intern!(py, "dtype"))?.is(&Numpy::get(py)?.int8))
+}
+
+fn is_array_state(arrays: &mut Arrays, state: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = state.py();
     let Ok(state) = state.cast_exact::<PyTuple>() else { return Ok(false) };
-    if !fresh || state.len() != 5 || state.get_item(0)?.extract::<i64>().is_err() {
+    if state.len() != 5 || state.get_item(0)?.extract::<i64>().is_err() {
         return Ok(false);
     }
     let (shape, dtype) = (state.get_item(1)?, state.get_item(2)?);
     let data = state.get_item(4)?;
-    if !is_dtype(&dtype)? || state.get_item(3)?.extract::<i64>().is_err() {
+    let Some(known) = arrays.dtype(&dtype)? else { return Ok(false) };
+    if state.get_item(3)?.extract::<i64>().is_err() {
         return Ok(false);
     }
-    let itemsize = dtype.getattr(pyo3::intern!(dtype.py(), "itemsize"))?.extract::<usize>()?;
-    if has_object(&dtype)? {
+    if known.has_object {
         // Objects come as a list, one for each item; only whole items, so that no field of a
         // structure hides one.
         let plain = dtype.eq(&Numpy::get(py)?.object)?;
@@ -262,7 +306,7 @@ fn is_array_state(array: &Bound<'_, PyAny>, state: &Bound<'_, PyAny>) -> PyResul
         (_, Ok(text)) => text.len()?,
         _ => return Ok(false),
     };
-    Ok(bytes_needed(&shape, itemsize)? == Some(len))
+    Ok(bytes_needed(&shape, known.itemsize)? == Some(len))
 }
 
 /// BUILD of a dtype: a new one is made of the description, and takes the old one's place on the

@@ -95,7 +95,9 @@ pub fn load_with<'py>(
     memo: &mut UnpicklerMemo,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = file.py();
-    options.seen_protocol.set(0);
+    if let Some(seen) = &options.seen_protocol {
+        seen.set(0);
+    }
     run_with(py, Input::from_file(py, File::new(file)?), options, memo)
 }
 
