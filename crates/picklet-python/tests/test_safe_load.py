@@ -197,6 +197,8 @@ REFUSED = {
     "reconstructor of a builtin": b"ccopyreg\n_reconstructor\n(cbuiltins\nint\ncbuiltins\nobject\nNtR.",
     "reconstructor with a base": b"ccopyreg\n_reconstructor\n(cuuid\nUUID\ncbuiltins\nint\nK\x01tR.",
     "a call of a value": b"K\x01(tR.",
+    "encode to a number": b"c_codecs\nencode\n(Vx\nK\x01tR.",
+    "getattr of a number": b"cbuiltins\ngetattr\n(czoneinfo\nZoneInfo\nK\x01tR.",
     "a call with a list": b"cbuiltins\nset\n]R.",
     "append to a tuple": b")K\x01a.",
     "items for an exception": b"cbuiltins\nValueError\n(tRK\x01a.",

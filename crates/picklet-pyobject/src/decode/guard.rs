@@ -315,11 +315,11 @@ impl<'py> Decoder<'_, 'py> {
                     || obj.ptr() == self.py.Ellipsis().as_ptr()
                     || obj.ptr() == self.py.NotImplemented().as_ptr()
             }
-            Kind::Text(text) => match object::text(obj) {
-                _ if ty != object::str_type() => false,
-                object::Text::Ascii(bytes) => bytes == text.as_bytes(),
-                _ => false,
-            },
+            // The type first: only a str may be read as one.
+            Kind::Text(text) => {
+                ty == object::str_type()
+                    && matches!(object::text(obj), object::Text::Ascii(ascii) if ascii == text.as_bytes())
+            }
             Kind::Global(module, name) => match self.known.rule(obj) {
                 Some(Rule::Shaped(entry)) => entry.module == module && entry.name == name,
                 _ => false,
