@@ -40,6 +40,8 @@ mod plan;
 mod rebase;
 mod root;
 mod scan;
+#[cfg(test)]
+mod scan_tests;
 mod stream;
 mod walk;
 mod window;

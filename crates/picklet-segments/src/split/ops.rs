@@ -128,3 +128,26 @@ pub(crate) const fn signed_count(opcode: u8) -> bool {
 pub(crate) fn little(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |n, &b| (n << 8) | u64::from(b))
 }
+
+#[cfg(test)]
+mod tests {
+    use picklet_codec::{ArgExtent, OPCODES, Opcode};
+
+    use super::{LENGTHS, Length};
+
+    #[test]
+    fn lengths_are_those_of_the_codec_table() {
+        for (byte, length) in LENGTHS.iter().enumerate() {
+            let byte = u8::try_from(byte).unwrap();
+            let expected = match Opcode::from_byte(byte).map(|opcode| opcode.info().arg.extent()) {
+                None => Length::Unknown,
+                Some(ArgExtent::Bytes(count)) => Length::Fixed(1 + count),
+                Some(ArgExtent::Counted(field)) => Length::Counted(field),
+                Some(ArgExtent::Lines(count)) => Length::Lines(count),
+            };
+            assert_eq!(*length, expected, "byte {byte:#04x}");
+        }
+        let known = LENGTHS.iter().filter(|length| **length != Length::Unknown).count();
+        assert_eq!(known, OPCODES.len());
+    }
+}

@@ -3,7 +3,7 @@
 //!
 //! It makes no object and copies no payload. It is a loop of its own beside the
 //! codec's machine because it is the loop that sees every byte of a 100 GB
-//! file; `tests/scanner.rs` holds it to the codec.
+//! file; `scan_tests.rs` holds it to the codec's reader.
 //!
 //! The scanner starts at an item's beginning with an empty stack, below which
 //! lies the container that it does not see. Whatever reaches below comes back
