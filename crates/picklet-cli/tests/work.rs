@@ -367,6 +367,13 @@ print(repr(data[7]))
     assert_eq!(run(dir.path(), ["get", "many.pickle", "2"]).good(), "[2, 2]\n");
     run(dir.path(), ["get", "many.pickle", "4"]).refused(&["many.pickle", "4 pickles"]);
     run(dir.path(), ["get", "in", "10"]).refused(&["no item 10", "10 items"]);
+    for source in ["in", "목록.pickle"] {
+        let last = run(dir.path(), ["get", source, "9"]).good();
+        assert_eq!(run(dir.path(), ["get", source, "-1"]).good(), last);
+        run(dir.path(), ["get", source, "-11"]).refused(&["no item -11", "10 items"]);
+    }
+    assert_eq!(run(dir.path(), ["get", "many.pickle", "-2"]).good(), "[2, 2]\n");
+    run(dir.path(), ["get", "many.pickle", "-5"]).refused(&["many.pickle", "4 pickles"]);
     run(dir.path(), ["get", "목록.pickle", "10"]).refused(&["목록.pickle"]);
 
     let piped =

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use picklet_segments::{Error, Input, Kind, Segments, extract};
+use picklet_segments::{Error, Input, Kind, Segments, count_items, extract};
 
 use crate::failure::Verdict;
 use crate::host::Session;
@@ -15,6 +15,7 @@ use crate::values::Form;
 const EXAMPLES: &str = "\
 Examples:
   picklet get out 1234567            item 1,234,567, counted from 0
+  picklet get out -1                 the last item
   picklet get data.pickle 3 --json";
 
 /// Print one item of a pickle or of a segments directory
@@ -28,8 +29,9 @@ pub(crate) struct Get {
     /// A pickle that holds a list, tuple, dict or set, or a segments directory; - is standard input
     #[arg(value_name = "DIR|FILE")]
     path: PathBuf,
-    /// The item's number, counted from 0
-    index: u64,
+    /// The item's number, counted from 0; negative numbers count from the end
+    #[arg(allow_negative_numbers = true)]
+    index: i64,
     #[command(flatten)]
     form: Form,
 }
@@ -44,31 +46,48 @@ impl Get {
     }
 
     fn file(&self, session: &mut Session<'_>, input: &Input) -> Result<()> {
-        let mut end = source::first_end(input)?;
+        let end = source::first_end(input)?;
         if end == input.size() {
-            let pickle = extract(input, self.range()?)?;
+            // What has no items is `extract`'s to refuse.
+            let index = match self.index {
+                0.. => self.place(|| None),
+                _ => self.place(|| count_items(input).ok().and_then(|contents| contents.items)),
+            };
+            let index = index.map_err(|message| Error::input(input.path(), None, message))?;
+            let pickle = extract(input, index..index.saturating_add(1))?;
             return self.print(session, &pickle, input.path());
         }
         // Many pickles, each of which is one item.
-        let mut start = 0;
-        for index in 0..self.index {
-            if end == input.size() {
-                let there = show::counted(index + 1, "pickle");
-                let message =
-                    format!("there is no item {}: it has {there}, counted from 0", self.index);
-                return Err(Error::input(input.path(), None, message).into());
-            }
-            start = end;
-            end = source::end_of(input, start)?;
+        let mut ends = vec![0, end];
+        while let Some(&last) = ends.last()
+            && last != input.size()
+            && (self.index < 0 || ends.len() as u64 - 1 <= self.index.unsigned_abs())
+        {
+            ends.push(source::end_of(input, last)?);
         }
+        let count = ends.len() as u64 - 1;
+        let place = self.place(|| Some(count)).ok().and_then(|index| usize::try_from(index).ok());
+        let Some(&[start, end]) = place.and_then(|index| ends.get(index..index + 2)) else {
+            let there = show::counted(count, "pickle");
+            let message =
+                format!("there is no item {}: it has {there}, counted from 0", self.index);
+            return Err(Error::input(input.path(), None, message).into());
+        };
         let pickle = source::part(input, start, end)?;
         self.form.whole(session, &pickle, input.path())
     }
 
-    fn range(&self) -> Result<std::ops::Range<u64>> {
-        let end = self.index.checked_add(1);
-        let end = end.ok_or_else(|| Error::usage(format!("there is no item {}", self.index)))?;
-        Ok(self.index..end)
+    /// The item's number from the beginning. `count` is asked only for numbers from the end.
+    fn place(&self, count: impl FnOnce() -> Option<u64>) -> Result<u64, String> {
+        if let Ok(index) = u64::try_from(self.index) {
+            return Ok(index);
+        }
+        let Some(count) = count() else {
+            return Err(format!("there is no item {}: its items are not counted", self.index));
+        };
+        count.checked_sub(self.index.unsigned_abs()).ok_or_else(|| {
+            format!("there is no item {}: it has {}", self.index, show::counted(count, "item"))
+        })
     }
 
     fn print(
@@ -84,14 +103,20 @@ impl Get {
     }
 
     fn segments(&self, session: &mut Session<'_>, segments: &Segments) -> Result<()> {
+        let dir = show::path(segments.location().path());
+        let objects = segments.kind() == Kind::Objects;
+        let place = self.place(|| match objects {
+            true => Some(segments.len() as u64),
+            false => segments.items(),
+        });
+        let place = place.map_err(|message| Error::usage(format!("{dir}: {message}")))?;
         // Of kind objects, each segment is one item.
-        if segments.kind() == Kind::Objects {
-            let index = usize::try_from(self.index).unwrap_or(usize::MAX);
+        if objects {
+            let index = usize::try_from(place).unwrap_or(usize::MAX);
             let path = segments.path(index)?;
             return self.form.whole(session, &segments.read(index)?, &path);
         }
-        let Some((index, within)) = segments.locate_item(self.index) else {
-            let dir = show::path(segments.location().path());
+        let Some((index, within)) = segments.locate_item(place) else {
             let reason = match segments.items() {
                 Some(0) => "it has no items".to_owned(),
                 Some(items) => format!("it has {}, counted from 0", show::counted(items, "item")),
