@@ -208,7 +208,9 @@ def random_object(rng, depth, pool):
     if kind == 0:
         value = rng.choice([None, True, False])
     elif kind < 3:
-        value = rng.choice([rng.randrange(300), rng.randrange(-(2**40), 2**40), rng.getrandbits(90)])
+        value = rng.choice(
+            [rng.randrange(300), rng.randrange(-(2**40), 2**40), rng.getrandbits(90)]
+        )
     elif kind == 3:
         value = rng.choice([rng.random(), 1.0, -0.0, float("inf"), float("nan")])
     elif kind == 4:
@@ -296,9 +298,13 @@ def program(rng):
             if choice < 0.25:
                 step = piece(rng, rng.choice(PUSHES))
             elif choice < 0.4:
-                step = b"cm\nName%d\n" % rng.randrange(4) + rng.choice([b")R", b")\x81", b"", b"N\x85R"])
+                step = b"cm\nName%d\n" % rng.randrange(4) + rng.choice(
+                    [b")R", b")\x81", b"", b"N\x85R"]
+                )
             else:
-                step = piece(rng, rng.choice([n for n in CODES if n not in ("STOP", "FRAME", "PROTO")]))
+                step = piece(
+                    rng, rng.choice([n for n in CODES if n not in ("STOP", "FRAME", "PROTO")])
+                )
             if b"(" in step[:1] or accepts(out + step + b"."):
                 out += step
                 break
@@ -320,11 +326,30 @@ def mutated(rng, data):
         at = rng.randrange(len(data))
         way = rng.randrange(4)
         if way == 0:
-            data[at] = rng.choice(b"0(1202hqjrp\x85\x86abuse.RtlodN)]}\x94") if rng.random() < 0.7 else rng.randrange(256)
+            data[at] = (
+                rng.choice(b"0(1202hqjrp\x85\x86abuse.RtlodN)]}\x94")
+                if rng.random() < 0.7
+                else rng.randrange(256)
+            )
         elif way == 1:
             del data[at : at + rng.randrange(1, 4)]
         elif way == 2:
-            data[at:at] = rng.choice([b"0", b"2", b"N0", b"(0", b"(1", b"K\x01", b"cm\nf\n)R0", b"cm\nf\n)R", b"\x85", b"2\x86", b"q\x07", b"h\x01"])
+            data[at:at] = rng.choice(
+                [
+                    b"0",
+                    b"2",
+                    b"N0",
+                    b"(0",
+                    b"(1",
+                    b"K\x01",
+                    b"cm\nf\n)R0",
+                    b"cm\nf\n)R",
+                    b"\x85",
+                    b"2\x86",
+                    b"q\x07",
+                    b"h\x01",
+                ]
+            )
         else:
             data[at:at] = data[at : at + rng.randrange(1, 8)]
     return bytes(data)
