@@ -140,17 +140,17 @@ def difference(one, other):
             if type(a).__qualname__ != type(b).__qualname__:
                 return "%s: a %s is a %s" % (path, type(a).__qualname__, type(b).__qualname__)
             parts = [(x.made, x.keywords, tuple(x.done)) for x in (a, b)]
-            for left, right, name in zip(*parts, ("args", "keywords", "done")):
+            for left, right, name in zip(*parts, ("args", "keywords", "done"), strict=False):
                 left, right = [list(x.items() if name == "keywords" else x) for x in (left, right)]
                 if len(left) != len(right):
                     return "%s.%s: %d are %d" % (path, name, len(left), len(right))
-                for number, (x, y) in enumerate(zip(left, right)):
+                for number, (x, y) in enumerate(zip(left, right, strict=False)):
                     where = "%s.%s[%d]" % (path, name, number)
                     # These tuples are the recorder's, not the pickle's.
                     if name == "args":
                         open_pairs.append((x, y, where))
                     else:
-                        open_pairs.extend(zip(x, y, [where] * len(x)))
+                        open_pairs.extend(zip(x, y, [where] * len(x), strict=False))
         elif isinstance(a, (bytearray, memoryview)):
             if bytes(a) != bytes(b):
                 return "%s: %r is %r" % (path, bytes(a), bytes(b))
@@ -161,7 +161,9 @@ def difference(one, other):
                 a, b = sorted(a, key=order), sorted(b, key=order)
             if len(a) != len(b):
                 return "%s: %d items are %d" % (path, len(a), len(b))
-            open_pairs.extend((x, y, "%s[%d]" % (path, n)) for n, (x, y) in enumerate(zip(a, b)))
+            open_pairs.extend(
+                (x, y, "%s[%d]" % (path, n)) for n, (x, y) in enumerate(zip(a, b, strict=False))
+            )
     return None
 
 
@@ -227,12 +229,12 @@ def random_object(rng, depth, pool):
         elif kind == 9:
             value = tuple(items)
         elif kind == 10:
-            value = dict(zip(keys, items))
+            value = dict(zip(keys, items, strict=False))
         elif kind == 11:
             value = rng.choice([set, frozenset])(keys)
         else:
             value = Old()
-            value.__dict__.update(zip(map(str, keys), items))
+            value.__dict__.update(zip(map(str, keys), items, strict=False))
     pool.append(value)
     if isinstance(value, list) and rng.random() < 0.1:
         value.append(rng.choice(pool))
@@ -315,7 +317,9 @@ def without_frames(data):
     """C reads a line that straddles the end of a frame in two ways, from bytes and from a file."""
     ops = list(pickletools.genops(data))
     ends = [at for _, _, at in ops[1:]] + [len(data)]
-    return b"".join(data[at:end] for (op, _, at), end in zip(ops, ends) if op.name != "FRAME")
+    return b"".join(
+        data[at:end] for (op, _, at), end in zip(ops, ends, strict=False) if op.name != "FRAME"
+    )
 
 
 def mutated(rng, data):
@@ -381,7 +385,7 @@ def make(count, seed):
         assert accepts(data) or data.startswith(b"(imodule\nName\nI1"), data
         if accepts(data):
             blob(data)
-    for number in range(count):
+    for _number in range(count):
         obj = random_object(rng, 3, [])
         for data in others_of(rng, obj):
             if accepts(data):
@@ -396,7 +400,8 @@ def make(count, seed):
 
 
 def judge(file):
-    data = open(file, "rb").read()
+    with open(file, "rb") as f:
+        data = f.read()
     at, blobs = 0, []
     while at < len(data):
         (length,) = struct.unpack_from("<I", data, at)
