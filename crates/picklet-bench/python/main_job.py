@@ -11,6 +11,7 @@ Two comparisons, each in interleaved rounds of whole processes:
 """
 
 import argparse
+import os
 import pickle
 import random
 import shutil
@@ -46,6 +47,7 @@ def main():
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path, default=None, help="where to write (default: RAM)")
     options = parser.parse_args()
+    os.environ["PYTHONPATH"] = str(HERE)  # where picklet's workers find the function
     folder = options.folder or (Path("/dev/shm") if Path("/dev/shm").is_dir() else None)
 
     with tempfile.TemporaryDirectory(dir=folder) as work:
