@@ -6,7 +6,7 @@
 //! what was written from what would survive a power cut.
 //!
 //! This module promises nothing about order or durability; that is what
-//! [`super::local`] builds out of it.
+//! [`LocalStore`](super::LocalStore) builds out of it.
 
 use std::ffi::OsString;
 use std::fmt;
