@@ -78,7 +78,7 @@ docs:
 	@echo "target/doc/picklet/index.html"
 
 # Needs the network: a package that cannot be fetched is named, and the command fails.
-# With the interpreter's own pip: pip 25 and newer no longer find the old wheels that are read.
+# With the interpreter's own pip: pip 25.3 and 26.3 do not find the old wheels that are read; 23.2 does.
 corpora: $(VENV)/build-tools
 	$(PYTHON) testdata/corpora.py target/corpora
 	cargo test --quiet --package picklet --test corpora -- --ignored
