@@ -254,13 +254,13 @@ impl<R: io::Read> StreamReader<R> {
             missing.max(usize::try_from(in_frame).unwrap_or(usize::MAX).min(BLOCK))
         };
         // At most as much again as has arrived: a declared length costs nothing by itself.
-        let chunk = wanted.min(BLOCK.max(have));
-        if self.buffer.try_reserve(chunk).is_err() {
-            let bytes = have.saturating_add(chunk) as u64;
+        let block = wanted.min(BLOCK.max(have));
+        if self.buffer.try_reserve(block).is_err() {
+            let bytes = have.saturating_add(block) as u64;
             let kind = ErrorKind::OutOfMemory { bytes };
             return Err(Error::new(kind, self.offset, None));
         }
-        self.buffer.resize(have + chunk, 0);
+        self.buffer.resize(have + block, 0);
         let read = loop {
             let space = self.buffer.get_mut(have..).unwrap_or_default();
             match self.source.read(space) {
