@@ -192,9 +192,9 @@ pub fn optimize(data: &[u8]) {
     }
 }
 
-/// Reads `data` into a value, prints it, writes it at its own and at each protocol, and reads
-/// that: it must print alike. What was thrown away on the way is for Python to judge
-/// (`crates/picklet/tests/equivalence.rs`).
+/// Reads `data` into a value, prints it, and writes it: what is read from that must be equal,
+/// thrown-away calls and their order included, print alike and give the same bytes. The same
+/// text at each other protocol.
 pub fn value(data: &[u8]) {
     let Ok(value) = Value::from_slice(data) else { return };
     let _ = repr::repr(value.root(), 2000);
@@ -203,6 +203,9 @@ pub fn value(data: &[u8]) {
     let again = Value::from_slice(&written)
         .unwrap_or_else(|error| panic!("{error}: {}", written.escape_ascii()));
     assert_eq!(value.to_string(), again.to_string(), "{}", data.escape_ascii());
+    assert!(value == again, "{} {}", data.escape_ascii(), written.escape_ascii());
+    let settled = again.to_vec().expect("a value that was read can be written");
+    assert!(settled == written, "{} {}", written.escape_ascii(), settled.escape_ascii());
     for protocol in 0..=5 {
         let Ok(written) = value.to_vec_at(protocol) else { continue };
         let again = Value::from_slice(&written)

@@ -48,9 +48,18 @@ fn push_ascii(out: &mut String, byte: u8, quote: char) {
 
 /// Appends `repr` of a str.
 pub fn push_str(out: &mut String, text: PickleStr<'_>) {
+    push_str_up_to(out, text, usize::MAX);
+}
+
+/// Appends `repr` of a str, and stops once `out` is longer than `max_len` bytes: for printing the
+/// beginning of a text of gigabytes.
+pub fn push_str_up_to(out: &mut String, text: PickleStr<'_>, max_len: usize) {
     let quote = quote_for(text.as_bytes());
     out.push(quote);
     for code_point in text.code_points() {
+        if out.len() > max_len {
+            return;
+        }
         match code_point {
             0..=0x7f => push_ascii(out, code_point as u8, quote),
             _ => match char::from_u32(code_point).filter(|_| is_printable(code_point)) {
@@ -75,10 +84,18 @@ pub fn push_str(out: &mut String, text: PickleStr<'_>) {
 
 /// Appends `repr` of a bytes object.
 pub fn push_bytes(out: &mut String, bytes: &[u8]) {
+    push_bytes_up_to(out, bytes, usize::MAX);
+}
+
+/// Appends `repr` of a bytes object, and stops once `out` is longer than `max_len` bytes.
+pub fn push_bytes_up_to(out: &mut String, bytes: &[u8], max_len: usize) {
     let quote = quote_for(bytes);
     out.push('b');
     out.push(quote);
     for &byte in bytes {
+        if out.len() > max_len {
+            return;
+        }
         push_ascii(out, byte, quote);
     }
     out.push(quote);
@@ -87,10 +104,18 @@ pub fn push_bytes(out: &mut String, bytes: &[u8]) {
 /// Appends `repr` of a bytearray. Unlike that of bytes, it escapes a single
 /// quote whichever quotes it stands in, as CPython does.
 pub fn push_bytearray(out: &mut String, bytes: &[u8]) {
+    push_bytearray_up_to(out, bytes, usize::MAX);
+}
+
+/// Appends `repr` of a bytearray, and stops once `out` is longer than `max_len` bytes.
+pub fn push_bytearray_up_to(out: &mut String, bytes: &[u8], max_len: usize) {
     let quote = quote_for(bytes);
     out.push_str("bytearray(b");
     out.push(quote);
     for &byte in bytes {
+        if out.len() > max_len {
+            return;
+        }
         if byte == b'\'' {
             out.push_str("\\'");
         } else {

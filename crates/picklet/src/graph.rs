@@ -367,6 +367,15 @@ impl Graph {
             }
         }
         self.lost.reverse();
+        // A popped call that no memo knows reads as a state-setter of its first argument, which
+        // would move it there: so these go into the memo before they are popped.
+        for index in 0..self.lost.len() {
+            if let Some(&(_, id)) = self.lost.get(index)
+                && matches!(self.node(id), Node::Instance(_))
+            {
+                self.memoise(id);
+            }
+        }
     }
 
     /// Marks what `start` refers to, and adds to `inner` what another walk began or passed.

@@ -86,6 +86,29 @@ impl Builder {
         self.graph.node_mut(id).ok_or_else(|| wrong("no such object".to_owned()))
     }
 
+    /// Data is never callable. What an import, a call or the application gives may be.
+    fn check_callable(&self, id: Id) -> Result<()> {
+        match self.graph.node(id) {
+            Node::Global(_)
+            | Node::StackGlobal(..)
+            | Node::Extension(_)
+            | Node::PersistentId(_)
+            | Node::BinaryPersistentId(_)
+            | Node::Buffer(_)
+            | Node::ReadonlyBuffer(_)
+            | Node::Instance(_) => Ok(()),
+            data => Err(wrong(format!("a {} cannot be called", kind_name(data)))),
+        }
+    }
+
+    fn check_call(&self, callable: Id, args: Id) -> Result<()> {
+        self.check_callable(callable)?;
+        if !matches!(self.graph.node(args), Node::Tuple(_) | Node::Instance(_)) {
+            return Err(wrong("the arguments of a call must be a tuple".to_owned()));
+        }
+        Ok(())
+    }
+
     fn hashable(&self, id: Id) -> Result<()> {
         if self.graph.is_unhashable(id) {
             return Err(wrong(format!("a {} cannot be hashed", kind_name(self.graph.node(id)))));
@@ -457,9 +480,7 @@ impl Machine for Builder {
     }
 
     fn reduce(&mut self, callable: Id, args: Id) -> Result<Id> {
-        if !matches!(self.graph.node(args), Node::Tuple(_) | Node::Instance(_)) {
-            return Err(wrong("the arguments of a call must be a tuple".to_owned()));
-        }
+        self.check_call(callable, args)?;
         self.instance(Call::Reduce { callable, args })
     }
 
@@ -486,10 +507,15 @@ impl Machine for Builder {
     }
 
     fn new_object(&mut self, class: Id, args: Id) -> Result<Id> {
+        self.check_call(class, args)?;
         self.instance(Call::NewObj { class, args })
     }
 
     fn new_object_ex(&mut self, class: Id, args: Id, kwargs: Id) -> Result<Id> {
+        self.check_call(class, args)?;
+        if !matches!(self.graph.node(kwargs), Node::Dict(_) | Node::Instance(_)) {
+            return Err(wrong("the keyword arguments of a call must be a dict".to_owned()));
+        }
         self.instance(Call::NewObjEx { class, args, kwargs })
     }
 
@@ -501,6 +527,7 @@ impl Machine for Builder {
     }
 
     fn obj(&mut self, class: Id, args: Items<'_, Id>) -> Result<Id> {
+        self.check_callable(class)?;
         self.instance(Call::Obj { class, args: args.collect() })
     }
 

@@ -6,6 +6,7 @@
 //! past 4300 digits, which Python refuses to print, print in hexadecimal. Objects met several
 //! times are printed several times, so every print has a cap in bytes and ends in `…` there.
 
+use num_bigint::BigInt;
 use picklet_codec::pyrepr;
 use rustc_hash::FxHashSet;
 
@@ -15,27 +16,26 @@ use crate::value::ValueRef;
 /// The cap that `Display` uses: 16 MiB.
 pub const DISPLAY_BYTES: usize = 16 << 20;
 
-/// The `repr` of `value`, cut after about `max_bytes` bytes.
+/// The `repr` of `value`; what is longer than `max_bytes` bytes is cut there and ends in `…`.
 pub fn repr(value: ValueRef<'_>, max_bytes: usize) -> String {
     let mut printer = Printer {
         value,
         out: String::new(),
+        max_bytes,
         open: FxHashSet::default(),
         tasks: vec![Task::Show(value.id)],
     };
-    while let Some(task) = printer.tasks.pop() {
-        if printer.out.len() > max_bytes {
-            let mut end = max_bytes;
-            while !printer.out.is_char_boundary(end) {
-                end -= 1;
-            }
-            printer.out.truncate(end);
-            printer.out.push('…');
-            break;
-        }
+    while printer.out.len() <= max_bytes
+        && let Some(task) = printer.tasks.pop()
+    {
         printer.run(task);
     }
-    printer.out
+    let mut out = printer.out;
+    if out.len() > max_bytes {
+        out.truncate(out.floor_char_boundary(max_bytes));
+        out.push('…');
+    }
+    out
 }
 
 enum Task<'g> {
@@ -53,6 +53,8 @@ enum Task<'g> {
 struct Printer<'g> {
     value: ValueRef<'g>,
     out: String,
+    /// Nothing needs to be printed past this length.
+    max_bytes: usize,
     /// Which containers are being printed further out. A set, and not a flag for each object, so that
     /// printing the items of a large value one by one costs no more than printing them at once.
     open: FxHashSet<u32>,
@@ -136,11 +138,17 @@ impl<'g> Printer<'g> {
             Node::None => self.out.push_str("None"),
             Node::Bool(value) => self.out.push_str(if *value { "True" } else { "False" }),
             Node::Int(value) => self.out.push_str(&value.to_string()),
-            Node::BigInt(bytes) => push_big_int(&mut self.out, bytes),
+            Node::BigInt(bytes) => push_big_int(&mut self.out, bytes, self.max_bytes),
             Node::Float(value) => pyrepr::push_float(&mut self.out, *value),
-            Node::Str(text) => pyrepr::push_str(&mut self.out, text.as_pickle_str()),
-            Node::Bytes(bytes) | Node::Py2Str(bytes) => pyrepr::push_bytes(&mut self.out, bytes),
-            Node::ByteArray(bytes) => pyrepr::push_bytearray(&mut self.out, bytes),
+            Node::Str(text) => {
+                pyrepr::push_str_up_to(&mut self.out, text.as_pickle_str(), self.max_bytes);
+            }
+            Node::Bytes(bytes) | Node::Py2Str(bytes) => {
+                pyrepr::push_bytes_up_to(&mut self.out, bytes, self.max_bytes);
+            }
+            Node::ByteArray(bytes) => {
+                pyrepr::push_bytearray_up_to(&mut self.out, bytes, self.max_bytes);
+            }
             Node::Tuple(ids) => {
                 let end = if ids.len() == 1 { ",)" } else { ")" };
                 self.container(id, "(", Task::Row(ids, 0), end, "(...)");
@@ -178,7 +186,7 @@ impl<'g> Printer<'g> {
             Node::Extension(code) => self.out.push_str(&format!("extension({code})")),
             Node::PersistentId(text) => {
                 self.out.push_str("persistent_id(");
-                pyrepr::push_str(&mut self.out, (&**text).into());
+                pyrepr::push_str_up_to(&mut self.out, (&**text).into(), self.max_bytes);
                 self.out.push(')');
             }
             Node::BinaryPersistentId(pid) => {
@@ -264,12 +272,22 @@ impl<'g> Printer<'g> {
     }
 }
 
-fn push_big_int(out: &mut String, bytes: &[u8]) {
-    let value = num_bigint::BigInt::from_signed_bytes_le(bytes);
+/// Decimal up to 4300 digits, hexadecimal past them. A number of megabytes is cut to the digits
+/// that fit `max_bytes`, and one more, before they are made.
+fn push_big_int(out: &mut String, bytes: &[u8], max_bytes: usize) {
+    let value = BigInt::from_signed_bytes_le(bytes);
     // 4300 digits take 14,285 bits.
     let decimal = (value.bits() <= 14_290).then(|| value.to_string());
     match decimal.filter(|text| text.trim_start_matches('-').len() <= pyrepr::MAX_INT_DIGITS) {
         Some(text) => out.push_str(&text),
-        None => out.push_str(&format!("{value:#x}")),
+        None => {
+            let digits = value.bits().div_ceil(4);
+            let shown = max_bytes.saturating_sub(out.len()).saturating_add(1) as u64;
+            let value = BigInt::from_biguint(
+                value.sign(),
+                value.magnitude() >> (4 * digits.saturating_sub(shown)),
+            );
+            out.push_str(&format!("{value:#x}"));
+        }
     }
 }

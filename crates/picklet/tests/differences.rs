@@ -53,6 +53,25 @@ fn what_fails_only_in_a_call_reads_as_a_call() {
 }
 
 #[test]
+fn a_call_of_data_or_with_arguments_that_are_no_tuple_is_refused_as_in_python() {
+    for pickle in [
+        &b"K\x01)R."[..],
+        b"](K\x01tR.",
+        b"cbuiltins\nlen\nK\x01R.",
+        b"\x80\x02K\x01)\x81.",
+        b"\x80\x02cbuiltins\nobject\nK\x01\x81.",
+        b"\x80\x04cbuiltins\nobject\n)K\x01\x92.",
+        b"(K\x01K\x02o.",
+    ] {
+        let error = Value::from_slice(pickle).unwrap_err();
+        assert!(error.to_string().contains("call"), "{}: {error}", pickle.escape_ascii());
+        if let Some(answer) = python_loads(pickle) {
+            assert!(["TypeError", "UnpicklingError"].contains(&answer.as_str()), "{answer}");
+        }
+    }
+}
+
+#[test]
 fn a_python_2_str_stays_one_and_needs_no_encoding() {
     let pickle = b"U\x02\xc3\xa9.";
     let value = Value::from_slice(pickle).unwrap();
