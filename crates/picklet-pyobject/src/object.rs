@@ -70,6 +70,12 @@ impl Obj {
         unsafe { ffi::Py_TYPE(self.ptr()) }
     }
 
+    /// A strong reference to the type.
+    pub(crate) fn class(self) -> Owned {
+        // SAFETY: a live object's type is an object, alive as long as the object.
+        unsafe { Obj::new(self.ty().cast()) }.to_owned()
+    }
+
     /// Whether no more than one reference to the object exists. Immortal objects never answer yes.
     #[inline(always)]
     pub(crate) fn is_unshared(self) -> bool {

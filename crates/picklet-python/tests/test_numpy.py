@@ -37,6 +37,16 @@ ARRAYS = {
     "void": np.zeros(2, dtype="V7"),
     "float16": np.zeros(3, dtype="f2"),
     "large": np.arange(100_000),
+    "records": np.rec.array([(1, 2.5)], dtype=[("a", "i4"), ("b", "f8")]),
+    "record dtype": np.zeros(2, dtype=np.dtype((np.record, [("a", "i4")]))),
+    "structured with objects": np.array([(1, "x"), (2, None)], dtype=[("a", "i8"), ("b", "O")]),
+}
+MASKED = {
+    "masked": np.ma.array([1, 2, 3], mask=[0, 1, 0]),
+    "nothing masked": np.ma.array([[1.5, 2.5]]),
+    "masked objects": np.ma.array([1, "x"], mask=[0, 1], dtype=object),
+    "masked structure": np.ma.array([(1, 2.5)], mask=[(0, 1)], dtype=[("a", "i4"), ("b", "f8")]),
+    "fill value": np.ma.array([1, 2], mask=[1, 0], fill_value=-7),
 }
 SCALARS = [np.float64(1.5), np.int32(7), np.bool_(True), np.str_("x"), np.datetime64("2020-01-01"),
            np.complex64(1j), np.bytes_(b"ab"), np.float32(2)]  # fmt: skip
@@ -58,6 +68,19 @@ def test_arrays_load_without_a_word(name, protocol):
 
 
 @pytest.mark.parametrize("protocol", graphs.PROTOCOLS)
+@pytest.mark.parametrize("name", MASKED)
+def test_masked_arrays_load_without_a_word(name, protocol):
+    array = MASKED[name]
+    data = pickle.dumps([array, array], protocol)
+    ours, stock = _picklet.loads(data), pickle.loads(data)
+    assert ours[0] is ours[1]
+    assert type(ours[0]) is type(stock[0])
+    assert repr(ours[0]) == repr(stock[0])
+    assert repr(ours[0].mask) == repr(stock[0].mask)
+    assert ours[0].fill_value == stock[0].fill_value
+
+
+@pytest.mark.parametrize("protocol", graphs.PROTOCOLS)
 def test_scalars_and_dtypes_load_without_a_word(protocol):
     assert _picklet.loads(pickle.dumps(SCALARS, protocol)) == SCALARS
     assert _picklet.loads(pickle.dumps(DTYPES, protocol)) == DTYPES
@@ -72,6 +95,14 @@ def test_scalars_and_dtypes_load_without_a_word(protocol):
 def test_compat_writes_the_bytes_of_c_pickle(name, protocol):
     array = ARRAYS[name]
     assert _picklet.compat_dumps(array, protocol) == pickle.dumps(array, protocol)
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+def test_matrices_load_without_a_word():
+    matrix = np.matrix([[1, 2]])
+    loaded = _picklet.loads(pickle.dumps(matrix))
+    assert type(loaded) is np.matrix
+    assert loaded.tolist() == matrix.tolist()
 
 
 def test_shared_and_recursive_arrays_keep_their_sharing():
@@ -134,6 +165,13 @@ def test_the_hidden_object_field_does_crash_stock_pickle():
         [sys.executable, "-c", code], input=CRASHERS["hidden object field"], capture_output=True
     )
     assert done.returncode != 0
+
+
+def test_a_field_that_lies_over_an_object_is_refused():
+    fields = {"a": (OBJECT, 0), "b": (INT, 4)}
+    data = crafted((3, "|", None, ("a", "b"), fields, 16, 1, 63), "V16", 16)
+    with pytest.raises((pickle.UnpicklingError, ValueError)):
+        _picklet.loads(data)
 
 
 ARRAY_STATES = {

@@ -9,11 +9,12 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use picklet_codec::policy::{
-    Args, Entry, FACTORIES, Grows, Kind, NUMERAL_DIGITS, Policy, SMALL_INT_BITS, State, Verdict,
+    Admitted, Args, Dtype, Facts, Grows, Policy, Rule, State, Step, Verdict,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use super::live::Live;
 use super::{Decoder, numpy};
 use crate::object::{self, Obj, Owned, Raised};
 use crate::state::untrusted_global_error;
@@ -36,15 +37,6 @@ pub struct Guard {
     pub policy: Policy,
     /// What happens to others.
     pub unknown: Unknown,
-}
-
-/// What an imported global may do.
-#[derive(Clone, Copy)]
-enum Rule {
-    Shaped(&'static Entry),
-    Vouched,
-    /// The method that `getattr(ZoneInfo, '_unpickle')` gave.
-    ZoneInfoUnpickle,
 }
 
 /// A map by address. No pickle chooses addresses, so that one multiplication is hash enough.
@@ -76,7 +68,15 @@ impl Hasher for AddressHasher {
 pub(super) struct Known {
     /// Imported globals by address; `kept` holds them, so that no address is used twice.
     rules: ByAddress<Rule>,
+    /// The types of what listed calls made, by address: what their class is listed as.
+    classes: ByAddress<Rule>,
+    /// The type that was put into `classes` last.
+    last_class: usize,
     kept: Vec<Owned>,
+    /// Objects that are no use until BUILD gives them their state.
+    unfinished: ByAddress<Owned>,
+    /// numpy's dtypes that this load made.
+    dtypes: ByAddress<(Owned, Dtype)>,
     /// Blocked globals in the order of the pickle.
     pub(super) blocked: Vec<String>,
 }
@@ -87,12 +87,44 @@ impl Known {
         self.kept.push(obj.to_owned());
     }
 
-    fn rule(&self, obj: Obj) -> Option<Rule> {
+    /// What an imported global is listed as.
+    pub(super) fn rule(&self, obj: Obj) -> Option<Rule> {
         self.rules.get(&(obj.ptr() as usize)).copied()
     }
 
-    fn rule_of_type(&self, obj: Obj) -> Option<Rule> {
-        self.rules.get(&(obj.ty() as usize)).copied()
+    /// What an object's class is listed as.
+    pub(super) fn class_rule(&self, obj: Obj) -> Option<Rule> {
+        let class = obj.ty() as usize;
+        self.rules.get(&class).or_else(|| self.classes.get(&class)).copied()
+    }
+
+    /// What a dtype is, if this load made it.
+    pub(super) fn dtype(&self, obj: Obj) -> Option<Dtype> {
+        self.dtypes.get(&(obj.ptr() as usize)).map(|(_, dtype)| *dtype)
+    }
+
+    pub(super) fn add_dtype(&mut self, obj: Obj, dtype: Dtype) {
+        self.dtypes.insert(obj.ptr() as usize, (obj.to_owned(), dtype));
+    }
+
+    pub(super) fn is_unfinished(&self, obj: Obj) -> bool {
+        !self.unfinished.is_empty() && self.unfinished.contains_key(&(obj.ptr() as usize))
+    }
+
+    /// Remembers what a listed call made.
+    pub(super) fn made(&mut self, obj: Obj, admitted: &Admitted) {
+        let class = obj.ty() as usize;
+        if self.last_class != class {
+            self.last_class = class;
+            // The first to make a type says what it is: others may stand for several.
+            if let std::collections::hash_map::Entry::Vacant(place) = self.classes.entry(class) {
+                place.insert(admitted.class);
+                self.kept.push(obj.class());
+            }
+        }
+        if admitted.facts == Facts::Unfinished {
+            self.unfinished.insert(obj.ptr() as usize, obj.to_owned());
+        }
     }
 
     /// Something was blocked: from here on nothing is imported or called any more.
@@ -123,36 +155,36 @@ impl<'py> Decoder<'_, 'py> {
             Ok(part.cast::<PyString>()?.to_string_lossy().into_owned())
         };
         let (module_text, name_text) = (text(&module)?, text(&name)?);
-        let verdict = guard.policy.verdict(&module_text, &name_text);
+        let rule = guard.policy.rule(&module_text, &name_text);
         if let Some(find) = &self.options.find_class
             && !self.known.is_collecting()
         {
             // The override answers for what it gives; what the policy lists keeps its checks.
             let value = Owned::from_bound(self.hook(|| find.call1((&module, &name)))?);
             if self.known.rule(value.obj()).is_none() {
-                let rule = match verdict {
-                    Verdict::Shaped(entry) => Rule::Shaped(entry),
+                let rule = match rule {
+                    Rule::Listed(entry) => Rule::Listed(entry),
                     _ => Rule::Vouched,
                 };
                 self.known.add(value.obj(), rule);
             }
             return Ok(value);
         }
-        if matches!(verdict, Verdict::Blocked) && guard.unknown == Unknown::Error {
+        if matches!(rule, Rule::Unlisted) && guard.unknown == Unknown::Error {
             let dotted = format!("{module_text}.{name_text}");
             if !self.known.blocked.contains(&dotted) {
                 self.known.blocked.push(dotted);
             }
         }
-        if matches!(verdict, Verdict::Blocked) || self.known.is_collecting() {
+        if matches!(rule, Rule::Unlisted) || self.known.is_collecting() {
             let stub = Stub::global(py, &module_text, &name_text)?;
             return Ok(Owned::from_bound(stub.into_bound(py)));
         }
         let protocol = if name_text.contains('.') { 4 } else { self.protocol };
         let value = self.hook(|| super::find_class(&module, &name, protocol, false))?;
-        let rule = match verdict {
-            Verdict::Shaped(entry) => Rule::Shaped(entry),
-            Verdict::VouchedIfDefinedThere => {
+        let rule = match rule {
+            Rule::Listed(entry) => Rule::Listed(entry),
+            Rule::VouchedIfDefinedThere => {
                 let home = value.getattr_opt(pyo3::intern!(py, "__module__"))?;
                 if !home.is_some_and(|home| home.eq(&module).unwrap_or(false)) {
                     return self.fail(format!(
@@ -203,44 +235,38 @@ impl<'py> Decoder<'_, 'py> {
         if args.ty() != object::tuple_type() {
             return self.refuse_call(callable, "with something that is no tuple");
         }
-        match self.known.rule(callable) {
-            None => self.refuse_call(callable, "although it is no global of the policy"),
-            Some(Rule::Vouched) if old_style => self.unguarded_instance(callable, args),
-            Some(Rule::Vouched) => self.unguarded_call(callable, args),
-            Some(Rule::ZoneInfoUnpickle) => {
-                if !self.fit(args, &[Kind::Str, Kind::Int]) {
-                    return self.refuse_call(callable, "with unusual arguments");
-                }
-                self.unguarded_call(callable, args)
+        let step = Step::Call { callable: &self.live(callable), args: &self.live(args) };
+        match judge(step) {
+            Verdict::Vouched if old_style => self.unguarded_instance(callable, args),
+            Verdict::Vouched => self.unguarded_call(callable, args),
+            Verdict::Admitted(admitted) => self.admitted_call(&admitted, callable, args),
+            Verdict::Misused { why, .. } => self.refuse_call(callable, why),
+            Verdict::Unlisted => {
+                self.refuse_call(callable, "although it is no global of the policy")
             }
-            Some(Rule::Shaped(entry)) => self.call_shaped(entry, callable, args),
         }
     }
 
-    fn call_shaped(
+    fn admitted_call(
         &mut self,
-        entry: &'static Entry,
+        admitted: &Admitted,
         callable: Obj,
         args: Obj,
     ) -> Result<Owned, Raised> {
-        for shape in entry.calls {
-            match shape {
-                Args::Special(special) => {
-                    return numpy::call(self, *special, callable, args);
-                }
-                Args::Exactly(kinds) if self.fit(args, kinds) => {}
-                Args::Each(kind)
-                    if (0..object::tuple_len(args))
-                        .all(|at| self.fits(object::tuple_item(args, at), *kind)) => {}
-                _ => continue,
-            }
-            let value = self.unguarded_call(callable, args)?;
-            if entry.name == "getattr" {
-                self.known.add(value.obj(), Rule::ZoneInfoUnpickle);
-            }
-            return Ok(value);
+        let value = match admitted.entry.calls {
+            [Args::Special(special), ..] => numpy::call(self, *special, callable, args)?,
+            _ => self.unguarded_call(callable, args)?,
+        };
+        if let Some(entry) = admitted.entry.gives {
+            self.known.add(value.obj(), Rule::Listed(entry));
         }
-        self.refuse_call(callable, "with unusual arguments")
+        self.known.made(value.obj(), admitted);
+        Ok(value)
+    }
+
+    /// What the policy may ask of an object.
+    fn live(&self, obj: Obj) -> Live<'_, 'py> {
+        Live::new(self.py, &self.known, obj)
     }
 
     /// NEWOBJ and NEWOBJ_EX in a safe load.
@@ -258,84 +284,18 @@ impl<'py> Decoder<'_, 'py> {
             let stub = Stub::made(&class.bound(py), form, &args.bound(py), keywords.as_ref())?;
             return Ok(Owned::from_bound(stub.into_bound(py)));
         }
-        let empty =
-            args.ty() == object::tuple_type() && object::tuple_len(args) == 0 && keywords.is_none();
-        match self.known.rule(class) {
-            Some(Rule::Vouched) => self.unguarded_new(opcode, class, args, keywords),
-            Some(Rule::Shaped(entry)) if entry.remade && empty => {
-                self.unguarded_new(opcode, class, args, None)
+        let keywords_seen = keywords.map(|keywords| self.live(keywords));
+        let (live_class, live_args) = (self.live(class), self.live(args));
+        let step =
+            Step::New { class: &live_class, args: &live_args, keywords: keywords_seen.as_ref() };
+        match judge(step) {
+            Verdict::Vouched => self.unguarded_new(opcode, class, args, keywords),
+            Verdict::Admitted(admitted) => {
+                let value = self.unguarded_new(opcode, class, args, None)?;
+                self.known.made(value.obj(), &admitted);
+                Ok(value)
             }
             _ => self.refuse_call(class, "in an unusual way"),
-        }
-    }
-
-    fn fit(&self, args: Obj, kinds: &[Kind]) -> bool {
-        object::tuple_len(args) == kinds.len()
-            && kinds
-                .iter()
-                .enumerate()
-                .all(|(at, kind)| self.fits(object::tuple_item(args, at), *kind))
-    }
-
-    /// Whether an object is of a kind.
-    pub(super) fn fits(&self, obj: Obj, kind: Kind) -> bool {
-        let ty = obj.ty();
-        let is_int = || ty == object::int_type() || is_bool(obj);
-        let is_none = || obj == object::none();
-        match kind {
-            Kind::Any => true,
-            Kind::Scalar => {
-                is_none() || is_int() || ty == object::float_type() || ty == object::str_type()
-            }
-            Kind::Int => is_int(),
-            Kind::SmallInt => {
-                ty == object::int_type()
-                    && object::int_digits(obj).digits.len() as u64
-                        <= SMALL_INT_BITS / object::INT_DIGIT_BITS as u64
-            }
-            Kind::Float => ty == object::float_type(),
-            Kind::Str => ty == object::str_type(),
-            Kind::Numeral => ty == object::str_type() && is_numeral(obj),
-            Kind::Bytes => ty == object::bytes_type(),
-            Kind::BytesOrStr => ty == object::bytes_type() || ty == object::str_type(),
-            Kind::Buffer => {
-                ty == object::bytes_type()
-                    || ty == object::bytearray_type()
-                    || ty.cast() == self.state.pickle_buffer_type.as_ptr()
-                    || obj.bound(self.py).is_exact_instance_of::<pyo3::types::PyMemoryView>()
-            }
-            Kind::List => ty == object::list_type(),
-            Kind::Sequence => ty == object::list_type() || ty == object::tuple_type(),
-            Kind::Tuple => ty == object::tuple_type(),
-            Kind::Dict => ty == object::dict_type(),
-            Kind::IntOrNone => is_none() || is_int(),
-            Kind::Factory => is_none() || self.is_factory(obj),
-            Kind::Singleton => {
-                is_none()
-                    || obj.ptr() == self.py.Ellipsis().as_ptr()
-                    || obj.ptr() == self.py.NotImplemented().as_ptr()
-            }
-            // The type first: only a str may be read as one.
-            Kind::Text(text) => {
-                ty == object::str_type()
-                    && matches!(object::text(obj), object::Text::Ascii(ascii) if ascii == text.as_bytes())
-            }
-            Kind::Global(module, name) => match self.known.rule(obj) {
-                Some(Rule::Shaped(entry)) => entry.module == module && entry.name == name,
-                _ => false,
-            },
-            Kind::RemadeClass => match self.known.rule(obj) {
-                Some(Rule::Shaped(entry)) => entry.remade,
-                Some(Rule::Vouched) => true,
-                _ => false,
-            },
-        }
-    }
-
-    fn is_factory(&self, obj: Obj) -> bool {
-        match self.known.rule(obj) {
-            Some(Rule::Shaped(entry)) => FACTORIES.contains(&(entry.module, entry.name)),
-            _ => false,
         }
     }
 
@@ -352,26 +312,22 @@ impl<'py> Decoder<'_, 'py> {
         if self.known.is_collecting() {
             return Ok(true);
         }
-        if self.pending_dtypes.contains_key(&(target.ptr() as usize)) {
-            return numpy::build_dtype(self, target, state).map(|()| true);
-        }
-        match self.known.rule_of_type(target) {
-            Some(Rule::Vouched) => Ok(false),
-            Some(Rule::Shaped(entry)) => match entry.state {
-                State::Refused => self.refuse_state(target),
-                State::Attributes => match self.plain_attributes(state) {
-                    true => Ok(false),
-                    false => self.refuse_state(target),
-                },
-                State::Fields(fields) => match self.has_fields(state, fields) {
-                    true => Ok(false),
-                    false => self.refuse_state(target),
-                },
-                State::NumpyArray => numpy::build_array(self, target, state).map(|()| true),
-                // Only one that waits for its state, see above.
-                State::NumpyDtype => self.refuse_state(target),
-            },
-            _ => self.refuse_state(target),
+        let step = Step::Build { target: &self.live(target), state: &self.live(state) };
+        let admitted = match judge(step) {
+            Verdict::Vouched => return Ok(false),
+            Verdict::Admitted(admitted) => admitted,
+            _ => return self.refuse_state(target),
+        };
+        match admitted.entry.state {
+            State::NumpyArray | State::NumpyMaskedArray => {
+                numpy::build_array(self, target, state).map(|()| true)
+            }
+            // Only one that waits for its state.
+            State::NumpyDtype if self.pending_dtypes.contains_key(&(target.ptr() as usize)) => {
+                numpy::build_dtype(self, target, state).map(|()| true)
+            }
+            State::NumpyDtype => self.refuse_state(target),
+            _ => Ok(false),
         }
     }
 
@@ -381,37 +337,6 @@ impl<'py> Decoder<'_, 'py> {
             "the pickle gives an object of {name} an unusual state, which a safe load does not \
              do; if you trust the pickle, load with allow=[{name:?}]"
         ))
-    }
-
-    fn plain_attributes(&self, state: Obj) -> bool {
-        if state.ty() != object::dict_type() {
-            return state == object::none();
-        }
-        let mut position = 0;
-        while let Some((name, _)) = object::dict_next(state, &mut position) {
-            if name.ty() != object::str_type() {
-                return false;
-            }
-        }
-        true
-    }
-
-    fn has_fields(&self, state: Obj, fields: &[(&str, Kind)]) -> bool {
-        if state.ty() != object::dict_type() {
-            return false;
-        }
-        let mut position = 0;
-        while let Some((name, value)) = object::dict_next(state, &mut position) {
-            let known = fields.iter().any(|(field, kind)| {
-                self.fits(name, Kind::Str)
-                    && name.bound(self.py).eq(*field).unwrap_or(false)
-                    && self.fits(value, *kind)
-            });
-            if !known {
-                return false;
-            }
-        }
-        true
     }
 
     /// A numpy dtype that was made but has no state yet; taken out, it can have none again.
@@ -449,9 +374,8 @@ impl<'py> Decoder<'_, 'py> {
             self.stack.truncate(from);
             return Ok(true);
         }
-        match self.known.rule_of_type(target) {
-            Some(Rule::Vouched) => Ok(false),
-            Some(Rule::Shaped(entry)) if entry.grows == grows && grows != Grows::No => Ok(false),
+        match judge(Step::Grow { target: &self.live(target), grows }) {
+            Verdict::Vouched | Verdict::Admitted(_) => Ok(false),
             _ => {
                 let name = callable_name(&target.bound(py).get_type().into_any());
                 self.fail(format!(
@@ -481,6 +405,11 @@ impl<'py> Decoder<'_, 'py> {
              a set's member"
         ))
     }
+}
+
+/// The policy's answer. What it is about was looked up when the globals were imported.
+fn judge(step: Step<'_, Live<'_, '_>>) -> Verdict {
+    Policy::judge(step)
 }
 
 /// `UntrustedGlobalError` for the named globals.
@@ -517,13 +446,13 @@ pub fn find_listed<'py>(
         (module.clone(), name.clone())
     };
     let (module_text, name_text): (String, String) = (module.extract()?, name.extract()?);
-    let verdict = guard.policy.verdict(&module_text, &name_text);
-    if matches!(verdict, Verdict::Blocked) {
+    let rule = guard.policy.rule(&module_text, &name_text);
+    if matches!(rule, Rule::Unlisted) {
         return Err(untrusted_error(py, &[format!("{module_text}.{name_text}")])?);
     }
     let dotted = if name_text.contains('.') { 4 } else { protocol };
     let value = super::find_class(&module, &name, dotted, false)?;
-    if matches!(verdict, Verdict::VouchedIfDefinedThere) {
+    if matches!(rule, Rule::VouchedIfDefinedThere) {
         let home = value.getattr_opt(pyo3::intern!(py, "__module__"))?;
         if !home.is_some_and(|home| home.eq(&module).unwrap_or(false)) {
             return Err(untrusted_error(py, &[format!("{module_text}.{name_text}")])?);
@@ -548,20 +477,6 @@ fn is_cheap_key(key: Obj, depth: usize, budget: &mut usize) -> bool {
     }
     *budget -= len;
     (0..len).all(|at| is_cheap_key(object::tuple_item(key, at), depth - 1, budget))
-}
-
-fn is_bool(obj: Obj) -> bool {
-    obj == object::boolean(true) || obj == object::boolean(false)
-}
-
-/// `-12/5`: what a fraction's text may be.
-fn is_numeral(obj: Obj) -> bool {
-    let object::Text::Ascii(text) = object::text(obj) else { return false };
-    let text = text.strip_prefix(b"-").unwrap_or(text);
-    let mut parts = text.split(|byte| *byte == b'/');
-    text.len() <= NUMERAL_DIGITS
-        && text.iter().filter(|byte| **byte == b'/').count() <= 1
-        && parts.all(|part| !part.is_empty() && part.iter().all(u8::is_ascii_digit))
 }
 
 /// `module.qualname` of a class or function, as well as it is known.

@@ -11,6 +11,7 @@ mod build;
 mod calls;
 mod guard;
 mod input;
+mod live;
 mod memo;
 mod numpy;
 mod text;
@@ -164,8 +165,9 @@ pub(super) struct Decoder<'a, 'py> {
     known: Known,
     /// numpy dtypes that wait for their state, by address, with the indexes they are memoised at.
     pending_dtypes: ByAddress<(Owned, Vec<u64>)>,
-    /// What numpy's checks found last.
-    arrays: numpy::Arrays,
+    /// The numpy array that was made last, until it is filled. Held, so that its address stays
+    /// its own.
+    fresh_array: Option<Owned>,
 }
 
 impl<'a, 'py> Decoder<'a, 'py> {
@@ -193,7 +195,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
             collector: unsafe { ffi::PyGC_IsEnabled() } != 0,
             known: Known::default(),
             pending_dtypes: ByAddress::default(),
-            arrays: numpy::Arrays::default(),
+            fresh_array: None,
         })
     }
 

@@ -6,7 +6,7 @@
 //! one's place. An array gets its state only if its bytes are exactly what shape and dtype need,
 //! and objects only as a list.
 
-use picklet_codec::policy::{Kind, Special};
+use picklet_codec::policy::{Dtype, Special};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
@@ -15,10 +15,7 @@ use super::Decoder;
 use super::guard::dict_of;
 use crate::object::{self, Obj, Owned, Raised};
 
-/// Levels of structured and subarray dtypes.
-const DTYPE_DEPTH: usize = 32;
-
-/// Calls of numpy's helpers.
+/// Calls of numpy's helpers, whose arguments the policy found as listed.
 pub(super) fn call<'py>(
     decoder: &mut Decoder<'_, 'py>,
     special: Special,
@@ -27,28 +24,24 @@ pub(super) fn call<'py>(
 ) -> Result<Owned, Raised> {
     match special {
         Special::NumpyDtype => new_dtype(decoder, args),
-        Special::NumpyReconstruct => reconstruct(decoder, callable, args),
-        Special::NumpyScalar => scalar(decoder, callable, args),
-        Special::NumpyFromBuffer => from_buffer(decoder, callable, args),
+        Special::NumpyReconstruct | Special::NumpyMaskedReconstruct => {
+            let array = decoder.unguarded_call(callable, args)?;
+            decoder.fresh_array = Some(array.obj().to_owned());
+            Ok(array)
+        }
+        Special::NumpyScalar | Special::NumpyFromBuffer => decoder.unguarded_call(callable, args),
     }
-}
-
-fn refuse<T>(decoder: &Decoder<'_, '_>, what: &str) -> Result<T, Raised> {
-    decoder.fail(format!(
-        "the pickle holds {what}, which a safe load does not build; load with trust=True only if \
-         you trust the pickle wholly"
-    ))
 }
 
 fn numpy<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyModule>> {
     py.import("numpy")
 }
 
-/// What every array is checked against, looked up once.
+/// What arrays are checked against, looked up once.
 struct Numpy {
     dtype: Py<PyType>,
     int8: Py<PyAny>,
-    object: Py<PyAny>,
+    record: Py<PyAny>,
 }
 
 static NUMPY: PyOnceLock<Numpy> = PyOnceLock::new();
@@ -59,113 +52,44 @@ impl Numpy {
         NUMPY.get_or_try_init(py, || {
             let dtype = numpy(py)?.getattr("dtype")?.cast_into::<PyType>()?;
             let int8 = dtype.call1(("int8",))?.unbind();
-            let object = dtype.call1(("O",))?.unbind();
-            Ok(Numpy { dtype: dtype.unbind(), int8, object })
+            let record = numpy(py)?.getattr("record")?.unbind();
+            Ok(Numpy { dtype: dtype.unbind(), int8, record })
         })
     }
 }
 
-/// What was found out about the array and the dtype met last; most arrays share their dtype.
-#[derive(Default)]
-pub(super) struct Arrays {
-    /// Made by `_reconstruct` and not filled yet. Held, so that its address stays its own.
-    fresh: Option<Owned>,
-    dtype: Option<(Owned, Dtype)>,
+/// What the policy asks of a dtype.
+fn facts(dtype: &Bound<'_, PyAny>) -> PyResult<Dtype> {
+    let py = dtype.py();
+    let has_object = has_object(dtype)?;
+    let kind = dtype.getattr(pyo3::intern!(py, "kind"))?.extract::<char>()?;
+    Ok(Dtype {
+        itemsize: dtype.getattr(pyo3::intern!(py, "itemsize"))?.extract()?,
+        has_object,
+        is_object: has_object && kind == 'O',
+        kind: u8::try_from(kind).unwrap_or(b'?'),
+    })
 }
 
-/// What the checks ask of a dtype.
-#[derive(Clone, Copy)]
-struct Dtype {
-    itemsize: usize,
-    has_object: bool,
-}
-
-impl Arrays {
-    /// None if `obj` is no dtype.
-    fn dtype(&mut self, obj: &Bound<'_, PyAny>) -> PyResult<Option<Dtype>> {
-        if let Some((last, dtype)) = &self.dtype
-            && last.obj() == Obj::of(obj)
-        {
-            return Ok(Some(*dtype));
-        }
-        if !is_dtype(obj)? {
-            return Ok(None);
-        }
-        let itemsize = obj.getattr(pyo3::intern!(obj.py(), "itemsize"))?.extract()?;
-        let dtype = Dtype { itemsize, has_object: has_object(obj)? };
-        self.dtype = Some((Obj::of(obj).to_owned(), dtype));
-        Ok(Some(dtype))
-    }
-}
-
-/// `numpy.dtype(text, align, copy)`.
+/// `numpy.dtype(text, align, copy)`, or of `numpy.record`, which says what a structure's items are.
 fn new_dtype(decoder: &mut Decoder<'_, '_>, args: Obj) -> Result<Owned, Raised> {
-    let len = object::tuple_len(args);
-    let text = (1..=3).contains(&len).then(|| object::tuple_item(args, 0));
-    let Some(text) = text.filter(|text| decoder.fits(*text, Kind::BytesOrStr)) else {
-        return refuse(decoder, "a numpy dtype of an unusual form");
-    };
-    let flags = (1..len).map(|at| object::tuple_item(args, at));
-    if !flags.clone().all(|flag| decoder.fits(flag, Kind::Int)) {
-        return refuse(decoder, "a numpy dtype of an unusual form");
-    }
     let py = decoder.py;
-    let text = match text.bound(py).cast::<PyBytes>() {
-        Ok(bytes) => String::from_utf8_lossy(bytes.as_bytes()).into_owned(),
-        Err(_) => {
-            text.bound(py).cast::<PyString>().map_err(PyErr::from)?.to_string_lossy().into_owned()
-        }
+    let text = object::tuple_item(args, 0).bound(py);
+    let text = match text.cast::<PyBytes>() {
+        Ok(bytes) => PyString::new(py, &String::from_utf8_lossy(bytes.as_bytes())).into_any(),
+        Err(_) => text,
     };
-    if !is_type_string(&text) {
-        return refuse(decoder, "a numpy dtype of an unusual form");
-    }
     // A copy, so that the object is this pickle's own until its state arrives.
-    let dtype = decoder.hook(|| numpy(py)?.getattr("dtype")?.call1((text, false, true)))?;
+    let (dtype, dtype_facts) = decoder.hook(|| {
+        let dtype = numpy(py)?.getattr("dtype")?.call1((text, false, true))?;
+        let facts = facts(&dtype)?;
+        Ok((dtype, facts))
+    })?;
     let dtype = Owned::from_bound(dtype);
     let entry = (dtype.obj().to_owned(), Vec::new());
     decoder.pending_dtypes.insert(dtype.ptr() as usize, entry);
+    decoder.known.add_dtype(dtype.obj(), dtype_facts);
     Ok(dtype)
-}
-
-/// `f8`, `U12`, `M8`, `O8`, `V16`: one letter and a size, as numpy writes them.
-fn is_type_string(text: &str) -> bool {
-    let text = text.trim_start_matches(['<', '>', '=', '|']);
-    let mut letters = text.chars();
-    let letter = letters.next();
-    let digits = letters.as_str();
-    letter.is_some_and(|letter| "?bBhHiIlLqQefdgFDGSUVOMmcap".contains(letter))
-        && digits.len() <= 9
-        && digits.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// `_reconstruct(ndarray, (0,), b'b')`: the empty array that BUILD then fills.
-fn reconstruct(decoder: &mut Decoder<'_, '_>, callable: Obj, args: Obj) -> Result<Owned, Raised> {
-    let usual = object::tuple_len(args) == 3
-        && decoder.fits(object::tuple_item(args, 0), Kind::Global("numpy", "ndarray"))
-        && is_zero_shape(decoder, object::tuple_item(args, 1))
-        && is_code_b(object::tuple_item(args, 2));
-    if !usual {
-        return refuse(decoder, "a numpy array of an unusual class");
-    }
-    let array = decoder.unguarded_call(callable, args)?;
-    decoder.arrays.fresh = Some(array.obj().to_owned());
-    Ok(array)
-}
-
-/// `(0,)`.
-fn is_zero_shape(decoder: &Decoder<'_, '_>, shape: Obj) -> bool {
-    decoder.fits(shape, Kind::Tuple) && object::tuple_len(shape) == 1 && {
-        let side = object::tuple_item(shape, 0);
-        side.ty() == object::int_type() && object::int_digits(side).digits.is_empty()
-    }
-}
-
-/// `b'b'`, or Python 2's `'b'`.
-fn is_code_b(code: Obj) -> bool {
-    if code.ty() == object::bytes_type() {
-        return object::bytes_of(code) == b"b";
-    }
-    code.ty() == object::str_type() && matches!(object::text(code), object::Text::Ascii(b"b"))
 }
 
 /// Whether `obj` is a numpy dtype: each that a pickle can get hold of was made by us or numpy.
@@ -176,31 +100,6 @@ fn is_dtype(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 fn has_object(dtype: &Bound<'_, PyAny>) -> PyResult<bool> {
     dtype.getattr(pyo3::intern!(dtype.py(), "hasobject"))?.is_truthy()
-}
-
-/// `scalar(dtype, bytes)`.
-fn scalar(decoder: &mut Decoder<'_, '_>, callable: Obj, args: Obj) -> Result<Owned, Raised> {
-    let py = decoder.py;
-    let two = object::tuple_len(args) == 2;
-    let usual = two
-        && decoder.hook(|| {
-            let dtype = object::tuple_item(args, 0).bound(py);
-            let data = object::tuple_item(args, 1).bound(py);
-            if !is_dtype(&dtype)? || has_object(&dtype)? {
-                return Ok(false);
-            }
-            // Python 2's bytes arrive as str: numpy turns latin-1 text back itself.
-            let len = match (data.cast_exact::<PyBytes>(), data.cast_exact::<PyString>()) {
-                (Ok(bytes), _) => bytes.as_bytes().len(),
-                (_, Ok(text)) => text.len()?,
-                _ => return Ok(false),
-            };
-            Ok(len == dtype.getattr(pyo3::intern!(dtype.py(), "itemsize"))?.extract::<usize>()?)
-        })?;
-    if !usual {
-        return refuse(decoder, "a numpy scalar of an unusual form");
-    }
-    decoder.unguarded_call(callable, args)
 }
 
 /// The bytes that `shape` items of `itemsize` need, if that is a number.
@@ -223,36 +122,6 @@ fn bytes_needed(shape: &Bound<'_, PyAny>, itemsize: usize) -> PyResult<Option<us
     Ok(items.checked_mul(itemsize))
 }
 
-/// `_frombuffer(buffer, dtype, shape, order)`.
-fn from_buffer(decoder: &mut Decoder<'_, '_>, callable: Obj, args: Obj) -> Result<Owned, Raised> {
-    let py = decoder.py;
-    let buffer = (object::tuple_len(args) == 4).then(|| object::tuple_item(args, 0));
-    let usual = match buffer {
-        Some(buffer) if decoder.fits(buffer, Kind::Buffer) => decoder.hook(|| {
-            let dtype = object::tuple_item(args, 1).bound(py);
-            let shape = object::tuple_item(args, 2).bound(py);
-            let order = object::tuple_item(args, 3).bound(py);
-            if !is_dtype(&dtype)? || has_object(&dtype)? {
-                return Ok(false);
-            }
-            let itemsize =
-                dtype.getattr(pyo3::intern!(dtype.py(), "itemsize"))?.extract::<usize>()?;
-            let len = py
-                .import("builtins")?
-                .getattr("memoryview")?
-                .call1((buffer.bound(py),))?
-                .getattr("nbytes")?
-                .extract::<usize>()?;
-            Ok(bytes_needed(&shape, itemsize)? == Some(len) && (order.eq("C")? || order.eq("F")?))
-        })?,
-        _ => false,
-    };
-    if !usual {
-        return refuse(decoder, "a numpy array of an unusual form");
-    }
-    decoder.unguarded_call(callable, args)
-}
-
 /// BUILD of an array: `(version, shape, dtype, fortran, data)`.
 pub(super) fn build_array(
     decoder: &mut Decoder<'_, '_>,
@@ -262,13 +131,9 @@ pub(super) fn build_array(
     let py = decoder.py;
     let array = target.bound(py);
     let state = state.bound(py);
-    // The one that `_reconstruct` made last needs no looking at: nothing else fills arrays.
-    let made = decoder.arrays.fresh.take().is_some_and(|made| made.obj() == target);
-    let mut arrays = std::mem::take(&mut decoder.arrays);
-    let usual =
-        decoder.hook(|| Ok((made || is_fresh(&array)?) && is_array_state(&mut arrays, &state)?));
-    decoder.arrays = arrays;
-    if !usual? {
+    // The one that was made last needs no looking at: nothing else fills arrays.
+    let made = decoder.fresh_array.take().is_some_and(|made| made.obj() == target);
+    if !made && !decoder.hook(|| is_fresh(&array))? {
         return decoder.refuse_state(target);
     }
     decoder.hook(|| array.call_method1(pyo3::intern!(py, "__setstate__"), (&state,)).map(drop))
@@ -277,36 +142,14 @@ pub(super) fn build_array(
 /// Only an array that `_reconstruct` makes: nothing can be looking at its (no) bytes.
 fn is_fresh(array: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = array.py();
-    Ok(array.getattr(pyo3::intern!(py, "size"))?.extract::<usize>()? == 0
-        && array.getattr(pyo3::intern!(py, "base"))?.is_none()
-        && array.getattr(pyo3::intern!(py, "dtype"))?.is(&Numpy::get(py)?.int8))
-}
-
-fn is_array_state(arrays: &mut Arrays, state: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let py = state.py();
-    let Ok(state) = state.cast_exact::<PyTuple>() else { return Ok(false) };
-    if state.len() != 5 || state.get_item(0)?.extract::<i64>().is_err() {
-        return Ok(false);
-    }
-    let (shape, dtype) = (state.get_item(1)?, state.get_item(2)?);
-    let data = state.get_item(4)?;
-    let Some(known) = arrays.dtype(&dtype)? else { return Ok(false) };
-    if state.get_item(3)?.extract::<i64>().is_err() {
-        return Ok(false);
-    }
-    if known.has_object {
-        // Objects come as a list, one for each item; only whole items, so that no field of a
-        // structure hides one.
-        let plain = dtype.eq(&Numpy::get(py)?.object)?;
-        let items = bytes_needed(&shape, 1)?;
-        return Ok(plain && data.cast_exact::<PyList>().is_ok_and(|list| Some(list.len()) == items));
-    }
-    let len = match (data.cast_exact::<PyBytes>(), data.cast_exact::<PyString>()) {
-        (Ok(bytes), _) => bytes.as_bytes().len(),
-        (_, Ok(text)) => text.len()?,
-        _ => return Ok(false),
+    let is_empty = |array: &Bound<'_, PyAny>| -> PyResult<bool> {
+        Ok(array.getattr(pyo3::intern!(py, "size"))?.extract::<usize>()? == 0)
     };
-    Ok(bytes_needed(&shape, known.itemsize)? == Some(len))
+    // A masked array is a view of an array that nothing else can reach.
+    let base = array.getattr(pyo3::intern!(py, "base"))?;
+    Ok(is_empty(array)?
+        && (base.is_none() || is_empty(&base)?)
+        && array.getattr(pyo3::intern!(py, "dtype"))?.is(&Numpy::get(py)?.int8))
 }
 
 /// BUILD of a dtype: a new one is made of the description, and takes the old one's place on the
@@ -319,9 +162,13 @@ pub(super) fn build_dtype(
     let py = decoder.py;
     let old = target.bound(py);
     let state = state.bound(py);
-    let new = decoder.hook(|| described_dtype(&old, &state, DTYPE_DEPTH))?;
-    let Some(new) = new else { return decoder.refuse_state(target) };
+    let new = decoder.hook(|| match described_dtype(&old, &state)? {
+        Some(new) => Ok(Some((facts(&new)?, new))),
+        None => Ok(None),
+    })?;
+    let Some((new_facts, new)) = new else { return decoder.refuse_state(target) };
     let new = Owned::from_bound(new);
+    decoder.known.add_dtype(new.obj(), new_facts);
     if let Some((old, indexes)) = decoder.take_pending_dtype(target) {
         decoder.memo.replace(&indexes, old.obj(), new.obj());
     }
@@ -335,11 +182,10 @@ pub(super) fn build_dtype(
 fn described_dtype<'py>(
     old: &Bound<'py, PyAny>,
     state: &Bound<'py, PyAny>,
-    depth: usize,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let Ok(state) = state.cast_exact::<PyTuple>() else { return Ok(None) };
     let version = state.get_item(0)?.extract::<i64>().unwrap_or(-1);
-    if !(8..=9).contains(&state.len()) || !(3..=4).contains(&version) || depth == 0 {
+    if !(8..=9).contains(&state.len()) || !(3..=4).contains(&version) {
         return Ok(None);
     }
     let Ok(order) = state.get_item(1)?.extract::<String>() else { return Ok(None) };
@@ -351,7 +197,7 @@ fn described_dtype<'py>(
     let size = state.get_item(5)?.extract::<i64>().unwrap_or(-1);
     match kind.as_str() {
         "V" if !subarray.is_none() => subarray_dtype(&subarray),
-        "V" if !names.is_none() => structured_dtype(&names, &fields, state),
+        "V" if !names.is_none() => structured_dtype(old, &names, &fields, state),
         "V" | "S" | "U" => {
             let sized = old.getattr("itemsize")?.extract::<i64>()? == size || size == -1;
             if !sized {
@@ -395,6 +241,7 @@ fn subarray_dtype<'py>(subarray: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'p
 /// Names and `{name: (dtype, offset[, title])}`: made anew by numpy from names, formats and
 /// offsets, which checks that the fields lie within the item.
 fn structured_dtype<'py>(
+    old: &Bound<'py, PyAny>,
     names: &Bound<'py, PyAny>,
     fields: &Bound<'py, PyAny>,
     state: &Bound<'py, PyTuple>,
@@ -417,7 +264,7 @@ fn structured_dtype<'py>(
         }
         let format = field.get_item(0)?;
         let offset = field.get_item(1)?;
-        if has_object(&format)? || offset.extract::<u32>().is_err() {
+        if offset.extract::<u32>().is_err() {
             return Ok(None);
         }
         formats.append(format)?;
@@ -437,7 +284,13 @@ fn structured_dtype<'py>(
             ("itemsize", size),
         ],
     )?;
-    numpy(py)?.getattr("dtype")?.call1((spec, aligned)).map(Some)
+    let dtype = numpy(py)?.getattr("dtype")?;
+    let structure = dtype.call1((spec, aligned))?;
+    let record = Numpy::get(py)?.record.bind(py);
+    if !old.getattr("type")?.is(record) {
+        return Ok(Some(structure));
+    }
+    dtype.call1(((record, structure),)).map(Some)
 }
 
 /// `M8[25s]`: unit and count come in the metadata, `(…, (b'ns', count, 1, 1))`.

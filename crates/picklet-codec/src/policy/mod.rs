@@ -1,0 +1,294 @@
+//! Which globals a pickle may import, and how it may call them.
+//!
+//! A name alone is not safe: bytes smuggled into a `numpy.dtype`'s state crash the interpreter,
+//! and `getattr` reaches anything. So an [`Entry`] is a *call shape*: the argument lists that the
+//! callable may be given, what state it may be handed, and what may be added to it.
+//!
+//! A [`Policy`] is a value: some of the built-in tables, and names of the caller's own.
+//! [`Policy::rule`] says what it holds of a global, [`Policy::judge`] whether a step (a call, a
+//! state, an addition) is as listed. The loader asks about live objects and the scanner about
+//! symbols, both through [`Subject`], so that a report and a load cannot disagree. Nothing here
+//! touches Python.
+
+mod data;
+mod judge;
+mod numpy;
+mod shape;
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::LazyLock;
+
+use rustc_hash::FxBuildHasher;
+
+pub use data::{DATA, FACTORIES};
+pub use judge::{Admitted, Dtype, Facts, Nature, Step, Subject, Verdict, fits};
+pub use shape::{
+    Args, Class, Entry, Grows, Kind, Makes, NUMERAL_DIGITS, SMALL_INT_BITS, Sound, Special, State,
+};
+
+/// What a policy says about one global.
+#[derive(Debug, Clone, Copy)]
+pub enum Rule {
+    /// Listed in a built-in table, with its call shape.
+    Listed(&'static Entry),
+    /// Listed by the caller: may be imported and called with anything.
+    Vouched,
+    /// In a module of which the caller listed all names: as [`Rule::Vouched`], but only what
+    /// is defined there, not what the module imports from elsewhere.
+    VouchedIfDefinedThere,
+    /// Not listed.
+    Unlisted,
+}
+
+/// The built-in tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Builtin {
+    /// Python's own data types, the standard library's, numpy's and pandas'.
+    Data,
+}
+
+impl Builtin {
+    /// All of them.
+    pub const ALL: &'static [Builtin] = &[Builtin::Data];
+
+    /// `data`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Builtin::Data => "data",
+        }
+    }
+
+    /// The groups of entries that the table holds.
+    pub fn tables(self) -> &'static [&'static [Entry]] {
+        static DATA_TABLES: &[&[Entry]] = &[DATA];
+        match self {
+            Builtin::Data => DATA_TABLES,
+        }
+    }
+
+    /// All its entries.
+    pub fn entries(self) -> impl Iterator<Item = &'static Entry> {
+        self.tables().iter().copied().flatten()
+    }
+
+    fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+impl fmt::Display for Builtin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Builtin {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Builtin, String> {
+        Builtin::ALL.iter().copied().find(|builtin| builtin.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = Builtin::ALL.iter().map(|builtin| builtin.name()).collect();
+            format!("no built-in policy is called {name:?}; there are {}", names.join(", "))
+        })
+    }
+}
+
+type Index = HashMap<(&'static str, &'static str), (&'static Entry, u8), FxBuildHasher>;
+
+/// Every built-in entry by its names, with the bit of its policy.
+static INDEX: LazyLock<Index> = LazyLock::new(|| {
+    let entries = Builtin::ALL.iter().flat_map(|builtin| {
+        builtin.entries().map(|entry| ((entry.module, entry.name), (entry, builtin.bit())))
+    });
+    entries.collect()
+});
+
+/// The globals that a load may import: built-in tables, and names of the caller's own.
+///
+/// ```
+/// use picklet_codec::policy::{Policy, Rule};
+///
+/// let mut policy = Policy::data();
+/// policy.allow("shop.Order")?;
+/// assert!(matches!(policy.rule("shop", "Order"), Rule::Vouched));
+/// assert!(matches!(policy.rule("datetime", "date"), Rule::Listed(_)));
+/// assert!(matches!(policy.rule("os", "system"), Rule::Unlisted));
+/// # Ok::<(), picklet_codec::policy::BadName>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    builtins: u8,
+    names: BTreeSet<String>,
+    modules: BTreeSet<String>,
+    strict: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy::data()
+    }
+}
+
+/// A name given to [`Policy::allow`] that is not one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadName {
+    name: String,
+}
+
+impl fmt::Display for BadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "allow: {:?} is neither a full name such as \"package.module.Class\" nor all names of \
+             a module, \"package.module.*\"",
+            self.name
+        )
+    }
+}
+
+impl std::error::Error for BadName {}
+
+impl Policy {
+    /// The built-in `data` policy.
+    pub fn data() -> Policy {
+        Policy::empty().with(Builtin::Data)
+    }
+
+    /// A policy that lists nothing.
+    pub fn empty() -> Policy {
+        Policy { builtins: 0, names: BTreeSet::new(), modules: BTreeSet::new(), strict: false }
+    }
+
+    /// With a built-in policy's entries as well.
+    #[must_use]
+    pub fn with(mut self, builtin: Builtin) -> Policy {
+        self.builtins |= builtin.bit();
+        self
+    }
+
+    /// With all that another policy lists as well; strict if either is.
+    #[must_use]
+    pub fn and(mut self, other: &Policy) -> Policy {
+        self.builtins |= other.builtins;
+        self.names.extend(other.names.iter().cloned());
+        self.modules.extend(other.modules.iter().cloned());
+        self.strict |= other.strict;
+        self
+    }
+
+    /// A strict policy lists no whole modules (what `package.module.*` listed is not admitted),
+    /// and a scan under it takes whatever it cannot vouch for as dangerous.
+    #[must_use]
+    pub fn strict(mut self, strict: bool) -> Policy {
+        self.strict = strict;
+        self
+    }
+
+    /// Whether the policy is [`strict`](Policy::strict).
+    pub fn is_strict(&self) -> bool {
+        self.strict
+    }
+
+    /// The built-in policies that it holds.
+    pub fn builtins(&self) -> impl Iterator<Item = Builtin> {
+        let bits = self.builtins;
+        Builtin::ALL.iter().copied().filter(move |builtin| bits & builtin.bit() != 0)
+    }
+
+    /// The caller's own names, `package.module.*` among them, in order.
+    pub fn allowed(&self) -> impl Iterator<Item = String> {
+        let modules = self.modules.iter().map(|module| format!("{module}.*"));
+        self.names.iter().cloned().chain(modules)
+    }
+
+    /// Adds `package.module.Class`, or `package.module.*` for every name directly in that module.
+    ///
+    /// # Errors
+    /// [`BadName`] for anything else: a bare name, `*` alone or elsewhere than at the end.
+    pub fn allow(&mut self, name: &str) -> Result<(), BadName> {
+        let bad = || BadName { name: name.to_owned() };
+        let (module, last) = name.rsplit_once('.').ok_or_else(bad)?;
+        let plain = |part: &str| {
+            !part.is_empty() && !part.contains(['*', ' ']) && !part.contains(char::is_control)
+        };
+        if !module.split('.').all(plain) || !(last == "*" || plain(last)) {
+            return Err(bad());
+        }
+        if last == "*" {
+            self.modules.insert(module.to_owned());
+        } else {
+            self.names.insert(name.to_owned());
+        }
+        Ok(())
+    }
+
+    /// What the policy says about `module.name`. The caller's list comes first. A dotted `name`
+    /// is allowed only by the whole of it.
+    pub fn rule(&self, module: &str, name: &str) -> Rule {
+        if !self.names.is_empty() && self.names.contains(&format!("{module}.{name}")) {
+            return Rule::Vouched;
+        }
+        if !self.strict && self.modules.contains(module) && !name.contains('.') {
+            return Rule::VouchedIfDefinedThere;
+        }
+        match INDEX.get(&(module, name)) {
+            Some((entry, bit)) if self.builtins & bit != 0 => Rule::Listed(entry),
+            _ => Rule::Unlisted,
+        }
+    }
+
+    /// What the policy says about a step of a pickle: a call, a state, an addition.
+    ///
+    /// The globals in it are what [`Policy::rule`] said of them when they were imported, which
+    /// each [`Subject`] remembers.
+    pub fn judge<S: Subject>(step: Step<'_, S>) -> Verdict {
+        judge::judge(step)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_entry_is_listed_twice() {
+        let mut seen = BTreeSet::new();
+        for entry in Builtin::ALL.iter().flat_map(|builtin| builtin.entries()) {
+            assert!(seen.insert(entry.dotted()), "{} twice", entry.dotted());
+        }
+    }
+
+    #[test]
+    fn factories_are_listed_themselves() {
+        for (module, name) in FACTORIES {
+            assert!(matches!(Policy::data().rule(module, name), Rule::Listed(_)));
+        }
+    }
+
+    #[test]
+    fn names_are_exact_and_dotted_ones_need_the_whole() {
+        let mut policy = Policy::data();
+        assert!(matches!(policy.rule("os", "system"), Rule::Unlisted));
+        assert!(matches!(policy.rule("builtins", "eval"), Rule::Unlisted));
+        assert!(matches!(policy.rule("builtins", "int.__new__"), Rule::Unlisted));
+        policy.allow("shop.Order").unwrap();
+        policy.allow("shop.models.*").unwrap();
+        assert!(matches!(policy.rule("shop", "Order"), Rule::Vouched));
+        assert!(matches!(policy.rule("shop", "Order.run"), Rule::Unlisted));
+        assert!(matches!(policy.rule("shop", "Orders"), Rule::Unlisted));
+        let item = policy.rule("shop.models", "Item");
+        assert!(matches!(item, Rule::VouchedIfDefinedThere));
+        assert!(matches!(policy.rule("shop.models", "os.system"), Rule::Unlisted));
+        assert!(matches!(policy.rule("shop.models.deep", "Item"), Rule::Unlisted));
+        assert!(matches!(policy.rule("shop", "models"), Rule::Unlisted));
+    }
+
+    #[test]
+    fn what_is_not_a_name_is_refused() {
+        for name in ["", "*", "os", ".x", "x.", "a.*.b", "*.b", "a b.c", "a..b", "a.\n"] {
+            assert!(Policy::data().allow(name).is_err(), "{name:?}");
+        }
+    }
+}
