@@ -32,7 +32,11 @@ pub fn repr(value: ValueRef<'_>, max_bytes: usize) -> String {
     }
     let mut out = printer.out;
     if out.len() > max_bytes {
-        out.truncate(out.floor_char_boundary(max_bytes));
+        let mut end = max_bytes;
+        while !out.is_char_boundary(end) {
+            end -= 1;
+        }
+        out.truncate(end);
         out.push('…');
     }
     out
