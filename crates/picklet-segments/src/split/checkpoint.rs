@@ -19,13 +19,15 @@ pub(crate) struct Checkpoint {
 #[derive(Debug, Default)]
 pub(crate) struct Checkpoints {
     all: Vec<Checkpoint>,
+    /// The next one is at or after this offset.
+    next: u64,
 }
 
 impl Checkpoints {
     /// Takes note of items that follow one another: where each begins,
     /// `stride` slots an item, the first being item number `first`.
     pub(crate) fn note(&mut self, slots: &[Slot], stride: usize, first: u64) {
-        let mut next = self.all.last().map_or(0, |last| last.slot.start + APART);
+        let mut next = self.next;
         let mut done = 0;
         while let Some(rest) = slots.get(done..) {
             let skip = rest.partition_point(|slot| slot.start < next);
@@ -35,6 +37,18 @@ impl Checkpoints {
             next = slot.start + APART;
             done = at + stride;
         }
+        self.next = next;
+    }
+
+    /// Gives away those that were noted, and goes on from there.
+    pub(crate) fn take(&mut self) -> Checkpoints {
+        Checkpoints { all: std::mem::take(&mut self.all), next: self.next }
+    }
+
+    /// Adds those that follow.
+    pub(crate) fn append(&mut self, mut later: Checkpoints) {
+        self.all.append(&mut later.all);
+        self.next = later.next;
     }
 
     /// The last place from which a scan meets the definition of memo entry

@@ -10,16 +10,17 @@
 //!                 ]  \x94  …value… POP …         (   …               e   .
 //! ```
 
-use std::collections::HashSet;
 use std::io::{self, Write};
 
 use super::checkpoint::Checkpoints;
+use super::cutter::Job;
 use super::external::{Class, Resolver, Span, refers_to_container};
 use super::ops::*;
+use super::refs::{Places, Refs};
 use super::root::Root;
 use super::scan::Frame;
 use super::walk::{Change, Walk, copy_plain};
-use super::window::Fault;
+use super::window::{BLOCK, Fault};
 use crate::error::Error;
 use crate::manifest::SharedCounts;
 use crate::store::ReadAt;
@@ -77,12 +78,16 @@ const PREAMBLE_IN_MEMORY: u64 = 4 << 20;
 
 /// What writes the segments of one source.
 pub(crate) struct Emitter<'a> {
-    pub(crate) source: &'a dyn ReadAt,
-    pub(crate) root: &'a Root,
-    pub(crate) resolver: Resolver<'a>,
+    source: &'a dyn ReadAt,
+    root: &'a Root,
+    resolver: Resolver<'a>,
+    checkpoints: Checkpoints,
+    /// Memo numbers that are the container, ascending.
+    container_ids: Vec<u64>,
     /// Bytes written in preambles, and how many there may be.
-    pub(crate) copied: u64,
-    pub(crate) copy_budget: u64,
+    copied: u64,
+    copy_budget: u64,
+    block: Vec<u8>,
 }
 
 /// Where the objects of the preamble and the items go in the memo.
@@ -133,25 +138,54 @@ impl Layout {
     }
 }
 
-impl Emitter<'_> {
+impl<'a> Emitter<'a> {
+    /// What writes the segments of `source`, which has `size` bytes. Segments
+    /// may repeat `copy_budget` bytes, and `read_budget` may be read again.
+    pub(crate) fn new(
+        source: &'a dyn ReadAt,
+        size: u64,
+        root: &'a Root,
+        copy_budget: u64,
+        read_budget: u64,
+    ) -> Self {
+        Emitter {
+            source,
+            root,
+            resolver: Resolver::new(source, size, read_budget),
+            checkpoints: Checkpoints::default(),
+            container_ids: Vec::new(),
+            copied: 0,
+            copy_budget,
+            block: Vec::new(),
+        }
+    }
+
+    /// Learns what the cutter passed before `job`. For every job, written or
+    /// not, in order.
+    pub(crate) fn learn(&mut self, job: &mut Job) {
+        self.checkpoints.append(std::mem::take(&mut job.checkpoints));
+        self.container_ids.append(&mut job.container_ids);
+    }
+
     /// Writes the segment `plan` to `out`; counts what it shares with others.
     pub(crate) fn emit(
         &mut self,
         plan: &Plan,
-        checkpoints: &Checkpoints,
-        container_ids: &[u64],
+        refs: &Refs,
         out: &mut dyn Write,
         failed: &mut dyn FnMut(io::Error) -> Halt,
     ) -> Result<SharedCounts, Halt> {
-        let ids = self.externals(plan, container_ids)?;
+        self.check_container(plan, refs)?;
+        let ids = refs.externals.as_slice();
         let spans = if ids.is_empty() {
             Vec::new()
         } else {
             let most = self.copy_budget.saturating_sub(self.copied);
-            self.resolver.spans(&ids, checkpoints, self.root, container_ids, most)?
+            let (points, own) = (&self.checkpoints, self.container_ids.as_slice());
+            self.resolver.spans(ids, points, self.root, own, most)?
         };
         let mut shared = SharedCounts::default();
-        for &id in &ids {
+        for &id in ids {
             match self.resolver.class(id) {
                 Class::Atom => shared.atoms += 1,
                 Class::Immutable => shared.immutable += 1,
@@ -197,7 +231,7 @@ impl Emitter<'_> {
         }
         head.extend_from_slice(&inner);
         out.write_all(&head).map_err(&mut *failed)?;
-        self.items(plan, &layout, tail.len() as u64, out, failed)?;
+        self.items(plan, &layout, refs, tail.len() as u64, out, failed)?;
         out.write_all(&tail).map_err(&mut *failed)?;
         Ok(shared)
     }
@@ -220,36 +254,22 @@ impl Emitter<'_> {
         )
     }
 
-    /// The memo entries that the items refer to and that are not theirs.
-    fn externals(&self, plan: &Plan, container_ids: &[u64]) -> Result<Vec<u64>, Fault> {
-        let first = plan.from.memo;
-        let mut small = [false; 256];
-        let mut large = HashSet::new();
+    /// Makes sure that no item refers to the container.
+    fn check_container(&self, plan: &Plan, refs: &Refs) -> Result<(), Fault> {
+        let own = self.container_ids.as_slice();
+        let refers = |id: &u64| own.binary_search(id).is_ok();
+        // Numbers that the container got between the items are not told apart by the scan.
+        let inside = own.last().is_some_and(|id| *id >= plan.from.memo);
+        if !inside && !refs.prefix.iter().chain(&refs.externals).any(refers) {
+            return Ok(());
+        }
         let mut walk = Walk::new(self.source, plan.from.offset, plan.to.offset, false);
         while let Some(found) = walk.next_ref()? {
-            if !found.is_get() {
-                continue;
-            }
-            if container_ids.contains(&found.id) {
+            if found.is_get() && refers(&found.id) {
                 return Err(refers_to_container(found.at));
             }
-            if found.id >= first {
-                continue;
-            }
-            match small.get_mut(found.id as usize) {
-                Some(seen) => *seen = true,
-                None => {
-                    large.insert(found.id);
-                }
-            }
         }
-        let mut ids: Vec<u64> =
-            (0..).zip(small).filter_map(|(id, seen)| seen.then_some(id)).collect();
-        ids.retain(|id| *id >= self.root.prefix_memo);
-        let mut large: Vec<u64> = large.into_iter().collect();
-        large.sort_unstable();
-        ids.extend(large);
-        Ok(ids)
+        Ok(())
     }
 
     /// Writes the objects that come before the items, each pushed and popped.
@@ -304,9 +324,10 @@ impl Emitter<'_> {
 
     /// Writes the items.
     fn items(
-        &self,
+        &mut self,
         plan: &Plan,
         layout: &Layout,
+        refs: &Refs,
         tail: u64,
         out: &mut dyn Write,
         failed: &mut dyn FnMut(io::Error) -> Halt,
@@ -324,6 +345,13 @@ impl Emitter<'_> {
             copy_plain(self.source, from, frame.at + 1, out, failed)?;
             out.write_all(&length.to_le_bytes()).map_err(&mut *failed)?;
             return copy_plain(self.source, frame.at + 9, to, out, failed);
+        }
+        let mut from = from;
+        if !refs.text && !plan.strip {
+            let patches = Patches { layout, places: &refs.places, frame: frame.zip(new_length) };
+            let until = refs.places.until().unwrap_or(to).min(to);
+            self.patched(from, until, &patches, out, failed)?;
+            from = until;
         }
         let last = frame.map_or(u64::MAX, |frame| frame.at);
         let mut walk = Walk::new(self.source, from, to, false);
@@ -343,6 +371,74 @@ impl Emitter<'_> {
         };
         walk.copy(out, failed, &mut change)?;
         Ok(())
+    }
+
+    /// Copies `from..to` with the numbers at the places of `patches` changed.
+    fn patched(
+        &mut self,
+        from: u64,
+        to: u64,
+        patches: &Patches<'_>,
+        out: &mut dyn Write,
+        failed: &mut dyn FnMut(io::Error) -> Halt,
+    ) -> Result<(), Halt> {
+        let mut places = patches.places.iter();
+        let mut next = places.next();
+        let mut offset = from;
+        self.block.resize(BLOCK, 0);
+        while offset < to {
+            let want = (to - offset).min(BLOCK as u64) as usize;
+            let block = self.block.get_mut(..want).unwrap_or_default();
+            self.source.read_exact_at(offset, block).map_err(|error| read_fault(error, offset))?;
+            let mut end = want;
+            while let Some(at) = next.filter(|at| *at < offset + want as u64) {
+                let begin = (at - offset) as usize;
+                let Some(number) = block.get_mut(begin + 1..begin + 5) else {
+                    // It is in two blocks: the next one begins with it.
+                    end = begin;
+                    break;
+                };
+                let mut bytes = [0; 4];
+                bytes.copy_from_slice(number);
+                let old = u64::from(u32::from_le_bytes(bytes));
+                let new = patches.layout.map(old).ok_or_else(|| lost(at, old))?;
+                number.copy_from_slice(&(new as u32).to_le_bytes());
+                next = places.next();
+            }
+            if end == 0 {
+                return Err(Fault::truncated(offset).into());
+            }
+            if let Some((frame, length)) = patches.frame {
+                let field = frame.at + 1;
+                for (at, byte) in (field..).zip(length.to_le_bytes()) {
+                    let at = at.checked_sub(offset).and_then(|at| usize::try_from(at).ok());
+                    if let Some(place) = at.and_then(|at| block.get_mut(..end)?.get_mut(at)) {
+                        *place = byte;
+                    }
+                }
+            }
+            out.write_all(block.get(..end).unwrap_or_default()).map_err(&mut *failed)?;
+            offset += end as u64;
+        }
+        Ok(())
+    }
+}
+
+/// What is to be changed in the items' bytes.
+struct Patches<'p> {
+    layout: &'p Layout,
+    places: &'p Places,
+    /// A frame and its new length.
+    frame: Option<(Frame, u64)>,
+}
+
+/// The fault of a source that cannot be read at `offset`, or has become shorter.
+#[cold]
+fn read_fault(error: io::Error, offset: u64) -> Fault {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        Fault::truncated(offset)
+    } else {
+        Fault::Io(error)
     }
 }
 

@@ -121,7 +121,7 @@ impl<'a> Resolver<'a> {
                         if !found.is_get() || found.id >= span.first_memo {
                             continue;
                         }
-                        if container_ids.contains(&found.id) {
+                        if container_ids.binary_search(&found.id).is_ok() {
                             return Err(refers_to_container(found.at));
                         }
                         if found.id >= root.prefix_memo && seen.insert(found.id) {

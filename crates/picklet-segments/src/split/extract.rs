@@ -3,11 +3,12 @@
 
 use std::ops::Range;
 
+use super::cutter::Job;
 use super::emit::{Emitter, Plan};
-use super::external::Resolver;
 use super::items::{Items, Step};
 use super::ops::{BINPUT, STOP};
 use super::plan::Planner;
+use super::refs::Refs;
 use super::root::{Found, Root, find, find_by_end};
 use super::window::{Fault, Window};
 use super::{kind, told};
@@ -185,16 +186,14 @@ fn extract_from(input: &Input, root: &Root, range: &Range<u64>) -> Result<Option
     }
     let plan =
         if range.is_empty() { Plan { to: plan.from, last_frame: None, ..plan } } else { plan };
-    let mut emitter = Emitter {
-        source: data,
-        root,
-        resolver: Resolver::new(data, size, u64::MAX),
-        copied: 0,
-        copy_budget: u64::MAX,
-    };
+    let refs = Refs::of(data, &plan, root.prefix_memo).map_err(at)?;
+    let checkpoints = planner.take_checkpoints();
+    let mut job = Job { plan, refs, checkpoints, container_ids: items.container_ids };
+    let mut emitter = Emitter::new(data, size, root, u64::MAX, u64::MAX);
+    emitter.learn(&mut job);
     let mut bytes = Vec::new();
     emitter
-        .emit(&plan, planner.checkpoints(), &items.container_ids, &mut bytes, &mut |error| {
+        .emit(&job.plan, &job.refs, &mut bytes, &mut |error| {
             Error::io("copy", input.path(), error).into()
         })
         .map_err(|halt| told(halt, input.path()))?;

@@ -2,7 +2,7 @@
 
 use super::ops::*;
 use super::root::Root;
-use super::scan::{Event, NoTrace, Scanner, Slot};
+use super::scan::{Event, NoTrace, Scanner, Slot, Trace};
 use super::window::{Fault, Window};
 
 /// Some items that follow one another.
@@ -15,9 +15,6 @@ pub(crate) struct Piece<'s> {
     pub(crate) batch: bool,
     /// Where each item begins, `stride` slots an item.
     pub(crate) slots: &'s [Slot],
-    /// Where the last of them ends, its closer included; for items on the
-    /// stack, where it ends without one.
-    pub(crate) end: Slot,
 }
 
 /// What comes next.
@@ -37,8 +34,10 @@ pub(crate) enum Step {
 }
 
 /// The items of a container.
-pub(crate) struct Items<'a> {
+pub(crate) struct Items<'a, T: Trace = NoTrace> {
     pub(crate) scanner: Scanner<'a>,
+    /// What looks over the scanner's shoulder.
+    pub(crate) trace: T,
     batch_closer: u8,
     single_closer: u8,
     stride: usize,
@@ -48,7 +47,6 @@ pub(crate) struct Items<'a> {
     pending: Pending,
     mark: Option<Slot>,
     batch: bool,
-    end: Slot,
     shown: usize,
     /// Memo numbers that are the container itself.
     pub(crate) container_ids: Vec<u64>,
@@ -68,7 +66,14 @@ enum Pending {
 
 impl<'a> Items<'a> {
     /// The items of `root`, seen through `window`.
-    pub(crate) fn new(mut window: Window<'a>, root: &Root) -> Result<Self, Fault> {
+    pub(crate) fn new(window: Window<'a>, root: &Root) -> Result<Self, Fault> {
+        Items::traced(window, root, NoTrace)
+    }
+}
+
+impl<'a, T: Trace> Items<'a, T> {
+    /// The same, with a trace.
+    pub(crate) fn traced(mut window: Window<'a>, root: &Root, trace: T) -> Result<Self, Fault> {
         window.load(root.body)?;
         let mut scanner = Scanner::new(window, root.body, root.prefix_memo, false);
         scanner.keep_frames(root.frame.into_iter().collect());
@@ -82,6 +87,7 @@ impl<'a> Items<'a> {
             .then_some((root.body_end.unwrap_or(root.body), root.end.unwrap_or(root.body)));
         Ok(Items {
             scanner,
+            trace,
             batch_closer: root.batch_closer,
             single_closer: root.single_closer,
             stride: root.stride(),
@@ -90,7 +96,6 @@ impl<'a> Items<'a> {
             pending: Pending::Nothing,
             mark: None,
             batch: false,
-            end: Slot::default(),
             shown: 0,
             container_ids: root.container_ids.clone(),
             last_end: root.body,
@@ -103,7 +108,6 @@ impl<'a> Items<'a> {
             mark: self.mark,
             batch: self.batch,
             slots: self.scanner.slots().get(..self.shown).unwrap_or_default(),
-            end: self.end,
         }
     }
 
@@ -125,7 +129,7 @@ impl<'a> Items<'a> {
             return self.step_on_stack(body_end, end);
         }
         loop {
-            match self.scanner.run(&mut NoTrace)? {
+            match self.scanner.run(&mut self.trace)? {
                 Event::Stop(end) => {
                     return if self.scanner.slots().is_empty()
                         && self.scanner.marks().is_empty()
@@ -166,6 +170,11 @@ impl<'a> Items<'a> {
     fn container_memo(&mut self, opcode: u8, at: u64, end: u64) -> Result<(), Fault> {
         let id = self.scanner.define_at(opcode, at, end)?;
         self.container_ids.push(id);
+        match opcode {
+            LONG_BINPUT => self.trace.put(at),
+            PUT => self.trace.text(None),
+            _ => {}
+        }
         self.scanner.go_on(end);
         self.last_end = end;
         Ok(())
@@ -191,7 +200,6 @@ impl<'a> Items<'a> {
         if !self.shown.is_multiple_of(self.stride) {
             return Fault::bad(at, "a dict's batch ends between a key and its value");
         }
-        self.end = Slot { start: end, memo: self.scanner.memo() };
         self.last_end = end;
         self.pending = Pending::Clear(end);
         Ok(Step::Piece)
@@ -200,14 +208,13 @@ impl<'a> Items<'a> {
     fn step_on_stack(&mut self, body_end: u64, end: u64) -> Result<Step, Fault> {
         self.mark = None;
         self.batch = false;
-        match self.scanner.run(&mut NoTrace)? {
+        match self.scanner.run(&mut self.trace)? {
             Event::Limit => {}
             Event::Full => {
                 let count = self.scanner.spillable(self.stride);
                 let slots = self.scanner.slots();
                 let next = slots.get(count).copied().unwrap_or_default();
                 self.shown = count;
-                self.end = next;
                 self.last_end = next.start;
                 self.pending = Pending::Spill(count);
                 return Ok(Step::Piece);
@@ -225,7 +232,6 @@ impl<'a> Items<'a> {
         if !self.shown.is_multiple_of(self.stride) {
             return Fault::bad(body_end, "a dict ends between a key and its value");
         }
-        self.end = Slot { start: body_end, memo: self.scanner.memo() };
         self.last_end = body_end;
         self.pending = Pending::End(body_end, end);
         Ok(Step::Piece)

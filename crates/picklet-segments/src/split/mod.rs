@@ -18,6 +18,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
+use std::sync::mpsc::{RecvError, sync_channel};
+use std::thread;
 
 use crate::directory::Segments;
 use crate::draft::Draft;
@@ -30,6 +32,7 @@ use crate::store::Location;
 use crate::writer::{EntryMeta, Existing, SegmentsWriter};
 
 mod checkpoint;
+mod cutter;
 mod emit;
 mod external;
 mod extract;
@@ -38,6 +41,7 @@ mod join;
 mod ops;
 mod plan;
 mod rebase;
+mod refs;
 mod root;
 mod scan;
 #[cfg(test)]
@@ -49,11 +53,9 @@ mod window;
 pub use extract::{Contents, count_items, extract};
 pub(crate) use join::{Member, Merged};
 
+use cutter::{Cutter, Job, Next};
 use emit::{Emitter, Halt, Plan};
-use external::Resolver;
 use extract::top;
-use items::{Items, Step};
-use plan::Planner;
 use root::{Container, Root};
 use window::{Fault, Window};
 
@@ -178,7 +180,11 @@ pub struct SplitReport {
 
 /// Bytes looked at before anything is written, so that a small file that
 /// cannot be split leaves nothing behind.
-const LOOK_FIRST: u64 = 64 << 20;
+const LOOK_FIRST: u64 = 16 << 20;
+/// Segments found meanwhile that are kept, to be written then.
+const HELD: usize = 1 << 10;
+/// Bytes that are worth a thread that scans ahead.
+const AHEAD: u64 = 4 << 20;
 
 /// Splits `input` into segments in `out`.
 ///
@@ -318,6 +324,30 @@ enum Outcome {
     },
 }
 
+/// What came of a look at the first bytes.
+enum Looked {
+    Outcome(Outcome),
+    /// Nothing speaks against it; these segments were found.
+    Held(Vec<Box<Job>>),
+    /// Nor here, but they were too many to keep.
+    TooMany,
+}
+
+/// What segments are written with.
+struct Writing<'w> {
+    emitter: Emitter<'w>,
+    writer: SegmentsWriter,
+    /// Segments of an earlier run, by number.
+    done: HashMap<u64, Entry>,
+    /// The next segment's number.
+    index: u64,
+}
+
+/// Cores that this process may use.
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// One run over one source.
 struct Run<'r> {
     input: &'r Input,
@@ -352,9 +382,16 @@ impl<'r> Run<'r> {
     }
 
     fn run(&mut self) -> Result<Outcome, Halt> {
-        if let Some(outcome) = self.look_first()? {
-            return Ok(outcome);
-        }
+        let (data, size) = (self.input.data(), self.input.size());
+        let mut cutter = Cutter::new(data, size, self.root, self.options.target)?;
+        let held = match self.look_first(&mut cutter)? {
+            Looked::Outcome(outcome) => return Ok(outcome),
+            Looked::Held(held) => held,
+            Looked::TooMany => {
+                cutter = Cutter::new(data, size, self.root, self.options.target)?;
+                Vec::new()
+            }
+        };
         let mut header =
             Header::new(kind(self.root.container), fingerprint(self.input, self.options)?);
         header.source = Some(self.input.describe());
@@ -362,49 +399,25 @@ impl<'r> Run<'r> {
         if let Some(class) = &self.root.class {
             header.extra.insert("class".to_owned(), class.clone().into());
         }
-        let mut writer = SegmentsWriter::create(self.out, self.existing, header)?;
-        let done: HashMap<u64, Entry> =
-            writer.done().into_iter().map(|entry| (entry.index, entry.clone())).collect();
-        self.options
-            .progress
-            .totals(Totals { bytes: Some(self.input.size()), ..Totals::default() });
-
-        let data = self.input.data();
-        let size = self.input.size();
+        let writer = SegmentsWriter::create(self.out, self.existing, header)?;
+        let done = writer.done().into_iter().map(|entry| (entry.index, entry.clone())).collect();
+        self.options.progress.totals(Totals { bytes: Some(size), ..Totals::default() });
         let budget = self.options.copied_bytes.unwrap_or(2 * size + 64_000_000);
-        let mut items = Items::new(Window::new(data, size), self.root)?;
-        let mut emitter = Emitter {
-            source: data,
-            root: self.root,
-            resolver: Resolver::new(data, size, 16 * size + (1 << 30)),
-            copied: 0,
-            copy_budget: budget,
+        let emitter = Emitter::new(data, size, self.root, budget, 16 * size + (1 << 30));
+        let mut writing = Writing { emitter, writer, done, index: 0 };
+        for job in held {
+            self.segment(job, &mut writing)?;
+        }
+        let last = if size - cutter.offset().min(size) > AHEAD && cores() > 1 {
+            self.side_by_side(cutter, &mut writing)?
+        } else {
+            self.in_turn(cutter, &mut writing)?
         };
-        let mut planner = Planner::new(self.options.target, self.root, size);
-        let mut warnings = loop {
-            if (self.options.interrupt)() {
-                return Err(Error::Interrupted.into());
-            }
-            match items.step()? {
-                Step::Unfit => return Ok(Outcome::Unfit { begun: true }),
-                Step::Piece => {
-                    planner.begin_piece(&items);
-                    while let Some(plan) = planner.next_cut(&mut items) {
-                        self.segment(&plan, &planner, &items, &mut emitter, &mut writer, &done)?;
-                    }
-                    planner.end_piece(&items);
-                }
-                Step::End { body_end, end } => {
-                    if let Some(plan) = planner.last_cut(&mut items, body_end) {
-                        self.segment(&plan, &planner, &items, &mut emitter, &mut writer, &done)?;
-                    }
-                    if follows(self.input, end)? {
-                        return Ok(Outcome::Several { begun: true });
-                    }
-                    break self.after(end);
-                }
-            }
-        };
+        let Next::End { items, end } = last else { return Ok(Outcome::Unfit { begun: true }) };
+        if follows(self.input, end)? {
+            return Ok(Outcome::Several { begun: true });
+        }
+        let mut warnings = self.after(end);
         if self.shared.mutable > 0 && self.options.shared == Shared::Warn {
             warnings.push(format!(
                 "{} objects that can change were shared by items that are now in different \
@@ -412,34 +425,100 @@ impl<'r> Run<'r> {
                 self.shared.mutable
             ));
         }
-        let segments = writer.finish()?;
+        let segments = writing.writer.finish()?;
         Ok(Outcome::Done(Box::new(SplitReport {
             segments,
-            items: planner.items(),
+            items: items,
             resumed: self.resumed,
             shared: self.shared,
             warnings,
         })))
     }
 
-    /// Goes over the first bytes without writing anything; gives an outcome
-    /// when that is clear already and not to be written.
-    fn look_first(&self) -> Result<Option<Outcome>, Halt> {
-        let mut items = Items::new(Window::new(self.input.data(), self.input.size()), self.root)?;
+    /// Scans the first bytes without writing anything; gives an outcome when
+    /// that is clear already and not to be written.
+    fn look_first(&self, cutter: &mut Cutter<'_>) -> Result<Looked, Halt> {
+        let mut held = Vec::new();
+        let mut too_many = false;
+        while cutter.offset() <= LOOK_FIRST {
+            if (self.options.interrupt)() {
+                return Err(Error::Interrupted.into());
+            }
+            match cutter.next()? {
+                None => {}
+                Some(Next::Segment(job)) => {
+                    too_many |= held.len() >= HELD;
+                    if too_many {
+                        held.clear();
+                    } else {
+                        held.push(job);
+                    }
+                }
+                Some(Next::Unfit) => return Ok(Looked::Outcome(Outcome::Unfit { begun: false })),
+                Some(Next::End { end, .. }) => {
+                    if follows(self.input, end)? {
+                        return Ok(Looked::Outcome(Outcome::Several { begun: false }));
+                    }
+                    break;
+                }
+            }
+        }
+        Ok(if too_many { Looked::TooMany } else { Looked::Held(held) })
+    }
+
+    /// Scans and writes by turns.
+    fn in_turn(&mut self, mut cutter: Cutter<'_>, writing: &mut Writing<'_>) -> Result<Next, Halt> {
         loop {
             if (self.options.interrupt)() {
                 return Err(Error::Interrupted.into());
             }
-            match items.step()? {
-                Step::Unfit => return Ok(Some(Outcome::Unfit { begun: false })),
-                Step::End { end, .. } => {
-                    let several = follows(self.input, end)?;
-                    return Ok(several.then_some(Outcome::Several { begun: false }));
-                }
-                Step::Piece if items.piece().end.start > LOOK_FIRST => return Ok(None),
-                Step::Piece => {}
+            match cutter.next()? {
+                None => {}
+                Some(Next::Segment(job)) => self.segment(job, writing)?,
+                Some(last) => return Ok(last),
             }
         }
+    }
+
+    /// Scans in a thread of its own, which runs ahead of the writing by two
+    /// segments.
+    fn side_by_side(
+        &mut self,
+        mut cutter: Cutter<'_>,
+        writing: &mut Writing<'_>,
+    ) -> Result<Next, Halt> {
+        let interrupt = self.options.interrupt;
+        let (sender, receiver) = sync_channel(1);
+        thread::scope(|scope| {
+            let scan = move || loop {
+                let next = if interrupt() { None } else { Some(cutter.next()) };
+                match next {
+                    Some(Ok(None)) => {}
+                    // The writer has given up, or will for the same reason.
+                    None => return,
+                    Some(next) => {
+                        let more = matches!(next, Ok(Some(Next::Segment(_))));
+                        if sender.send(next).is_err() || !more {
+                            return;
+                        }
+                    }
+                }
+            };
+            let scan =
+                thread::Builder::new().name("picklet scan".to_owned()).spawn_scoped(scope, scan);
+            scan.map_err(|error| Error::io("start a thread for", self.input.path(), error))?;
+            // The receiver goes away with this closure's end, and the scan then ends too.
+            let receiver = receiver;
+            loop {
+                match receiver.recv() {
+                    Ok(Ok(Some(Next::Segment(job)))) => self.segment(job, writing)?,
+                    Ok(Ok(Some(last))) => return Ok(last),
+                    Ok(Ok(None)) => {}
+                    Ok(Err(fault)) => return Err(fault.into()),
+                    Err(RecvError) => return Err(Error::Interrupted.into()),
+                }
+            }
+        })
     }
 
     /// What to say of bytes that follow the pickle and are none.
@@ -455,16 +534,11 @@ impl<'r> Run<'r> {
     }
 
     /// Writes one segment, unless an earlier run has.
-    fn segment(
-        &mut self,
-        plan: &Plan,
-        planner: &Planner,
-        items: &Items<'_>,
-        emitter: &mut Emitter<'_>,
-        writer: &mut SegmentsWriter,
-        done: &HashMap<u64, Entry>,
-    ) -> Result<(), Halt> {
-        let index = planner.segments() - 1;
+    fn segment(&mut self, mut job: Box<Job>, writing: &mut Writing<'_>) -> Result<(), Halt> {
+        let Writing { emitter, writer, done, index } = writing;
+        emitter.learn(&mut job);
+        let plan = &job.plan;
+        let index = std::mem::replace(index, *index + 1);
         let count = plan.to.item - plan.from.item;
         let file = file_name(&self.options.names, index, plan.from.item)?;
         if let Some(entry) = done.get(&index) {
@@ -482,9 +556,7 @@ impl<'r> Run<'r> {
             BufWriter::with_capacity(64 * 1024, Guarded::new(draft, self.options.interrupt));
         let path = self.out.path().join(&file);
         let written = emitter
-            .emit(plan, planner.checkpoints(), &items.container_ids, &mut out, &mut |error| {
-                Error::io("write", &path, error).into()
-            })
+            .emit(plan, &job.refs, &mut out, &mut |error| Error::io("write", &path, error).into())
             .and_then(|shared| {
                 out.flush().map_err(|error| Halt::Error(Error::io("write", &path, error)))?;
                 Ok(shared)

@@ -5,7 +5,7 @@ use super::checkpoint::Checkpoints;
 use super::emit::{Cut, Plan};
 use super::items::{Items, Piece};
 use super::root::Root;
-use super::scan::Slot;
+use super::scan::{Slot, Trace};
 
 /// What decides where segments end.
 enum Rule {
@@ -61,14 +61,9 @@ impl Planner {
         }
     }
 
-    /// The checkpoints passed.
-    pub(crate) fn checkpoints(&self) -> &Checkpoints {
-        &self.checkpoints
-    }
-
-    /// Segments planned, the one just returned among them.
-    pub(crate) fn segments(&self) -> u64 {
-        self.segments
+    /// The checkpoints passed since they were taken last.
+    pub(crate) fn take_checkpoints(&mut self) -> Checkpoints {
+        self.checkpoints.take()
     }
 
     /// Items met.
@@ -77,17 +72,17 @@ impl Planner {
     }
 
     /// Takes note of the items that `items` shows.
-    pub(crate) fn begin_piece(&mut self, items: &Items<'_>) {
+    pub(crate) fn begin_piece(&mut self, items: &Items<'_, impl Trace>) {
         self.checkpoints.note(items.piece().slots, self.stride, self.items);
     }
 
     /// Is done with them.
-    pub(crate) fn end_piece(&mut self, items: &Items<'_>) {
+    pub(crate) fn end_piece(&mut self, items: &Items<'_, impl Trace>) {
         self.items += (items.piece().slots.len() / self.stride) as u64;
     }
 
     /// The next segment that ends among them.
-    pub(crate) fn next_cut(&mut self, items: &mut Items<'_>) -> Option<Plan> {
+    pub(crate) fn next_cut(&mut self, items: &mut Items<'_, impl Trace>) -> Option<Plan> {
         let piece = items.piece();
         let from = self.from.unwrap_or(self.first);
         let at = self.cut_index(&piece, &from)?;
@@ -101,7 +96,11 @@ impl Planner {
     }
 
     /// The segment of all items that are left; of none, if there are none.
-    pub(crate) fn last_cut(&mut self, items: &mut Items<'_>, body_end: u64) -> Option<Plan> {
+    pub(crate) fn last_cut(
+        &mut self,
+        items: &mut Items<'_, impl Trace>,
+        body_end: u64,
+    ) -> Option<Plan> {
         let from = self.from.unwrap_or(self.first);
         if from.item == self.items && self.segments > 0 {
             return None;
@@ -112,7 +111,7 @@ impl Planner {
 
     fn close(
         &mut self,
-        items: &mut Items<'_>,
+        items: &mut Items<'_, impl Trace>,
         from: Cut,
         slot: Slot,
         item: u64,

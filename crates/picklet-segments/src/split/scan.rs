@@ -66,10 +66,18 @@ pub(crate) enum Event {
 
 /// What looks over the scanner's shoulder.
 pub(crate) trait Trace {
-    /// Whether it looks at all.
+    /// Whether it looks at operations: [`Trace::define`], [`Trace::after`].
     const ACTIVE: bool;
-    /// A GET of `id`.
-    fn get(&mut self, _id: u64) {}
+    /// Whether it looks at memo numbers: the four that follow.
+    const REFS: bool = false;
+    /// A BINGET of `id`.
+    fn small_get(&mut self, _id: u8) {}
+    /// A LONG_BINGET of `id`.
+    fn get(&mut self, _at: u64, _id: u64) {}
+    /// A LONG_BINPUT.
+    fn put(&mut self, _at: u64) {}
+    /// A GET of a number, or a PUT.
+    fn text(&mut self, _get: Option<u64>) {}
     /// The value in `slot`, made by `producer`, got the number `id`.
     fn define(&mut self, _id: u64, _slot: usize, _begin: Slot, _producer: u8) {}
     /// After each operation: slots from `low` on were consumed, the stack has
@@ -526,9 +534,6 @@ impl<'a> Scanner<'a> {
                     if id >= memo {
                         fail!(undefined(base + pos as u64, id));
                     }
-                    if T::ACTIVE {
-                        trace.get(id);
-                    }
                     push!($next)
                 }};
             }
@@ -547,8 +552,20 @@ impl<'a> Scanner<'a> {
                 BINUNICODE | BINBYTES => push!(counted!(4, false)),
                 BINSTRING | LONG4 => push!(counted!(4, true)),
                 BINUNICODE8 | BINBYTES8 | BYTEARRAY8 => push!(counted!(8, false)),
-                BINGET => get!(u64::from(buf[pos + 1]), pos + 2),
-                LONG_BINGET => get!(ops::little(&buf[pos + 1..pos + 5]), pos + 5),
+                BINGET => {
+                    let id = buf[pos + 1];
+                    get!(u64::from(id), pos + 2);
+                    if T::REFS {
+                        trace.small_get(id);
+                    }
+                }
+                LONG_BINGET => {
+                    let id = ops::little(&buf[pos + 1..pos + 5]);
+                    get!(id, pos + 5);
+                    if T::REFS {
+                        trace.get(base + start as u64, id);
+                    }
+                }
                 MEMOIZE => {
                     if gaps {
                         fail!(mixed(base + pos as u64));
@@ -557,7 +574,12 @@ impl<'a> Scanner<'a> {
                     define!(memo, pos + 1)
                 }
                 BINPUT => define!(u64::from(buf[pos + 1]), pos + 2),
-                LONG_BINPUT => define!(ops::little(&buf[pos + 1..pos + 5]), pos + 5),
+                LONG_BINPUT => {
+                    define!(ops::little(&buf[pos + 1..pos + 5]), pos + 5);
+                    if T::REFS {
+                        trace.put(base + start as u64);
+                    }
+                }
                 MARK => {
                     if h >= room {
                         break Exit::Full;
@@ -691,14 +713,24 @@ impl<'a> Scanner<'a> {
                 GET => {
                     let next = line!(pos + 1);
                     match text_id(&buf[pos + 1..next]) {
-                        Some(id) => get!(id, next),
+                        Some(id) => {
+                            if T::REFS {
+                                trace.text(Some(id));
+                            }
+                            get!(id, next)
+                        }
                         None => fail!(no_number(base + pos as u64)),
                     }
                 }
                 PUT => {
                     let next = line!(pos + 1);
                     match text_id(&buf[pos + 1..next]) {
-                        Some(id) => define!(id, next),
+                        Some(id) => {
+                            if T::REFS {
+                                trace.text(None);
+                            }
+                            define!(id, next)
+                        }
                         None => fail!(no_number(base + pos as u64)),
                     }
                 }

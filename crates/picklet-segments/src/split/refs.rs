@@ -1,0 +1,336 @@
+//! What a stretch of items refers to, gathered while it is scanned: the memo
+//! numbers from before it, and the places whose numbers may have to change.
+//!
+//! Without this a segment would be read three times: to find its items, to
+//! find what it refers to, and to write it with other numbers. With it the
+//! writing goes straight from place to place.
+
+use super::emit::Plan;
+use super::ops::*;
+use super::scan::Trace;
+use super::walk::Walk;
+use super::window::Fault;
+use crate::store::ReadAt;
+
+/// Bytes of places that are kept for one segment; those after them are found
+/// again when it is written.
+const PLACES: usize = 6 << 20;
+/// Numbers remembered as seen a moment ago.
+const RECENT: usize = 1 << 10;
+/// Numbers of a byte are kept as flags.
+const SMALL: usize = 256;
+
+/// Ascending offsets, a byte for each that is near the one before.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Places {
+    deltas: Vec<u8>,
+    /// The last offset, or the beginning.
+    last: u64,
+    begin: u64,
+    /// Where places began to be left out.
+    until: Option<u64>,
+}
+
+/// The byte that a distance of eight bytes follows.
+const FAR: u8 = u8::MAX;
+
+impl Places {
+    fn new(begin: u64) -> Self {
+        Places { deltas: Vec::new(), last: begin, begin, until: None }
+    }
+
+    #[inline]
+    fn push(&mut self, at: u64) {
+        let delta = at.wrapping_sub(self.last);
+        if delta < u64::from(FAR) && self.deltas.len() < PLACES {
+            self.deltas.push(delta as u8);
+            self.last = at;
+        } else {
+            self.push_far(at, delta);
+        }
+    }
+
+    #[cold]
+    fn push_far(&mut self, at: u64, delta: u64) {
+        if self.until.is_some() {
+            return;
+        }
+        if self.deltas.len() >= PLACES {
+            self.until = Some(at);
+            return;
+        }
+        self.deltas.push(FAR);
+        self.deltas.extend_from_slice(&delta.to_le_bytes());
+        self.last = at;
+    }
+
+    /// How far it has come, for [`Places::back_to`].
+    fn mark(&self) -> (usize, u64) {
+        (self.deltas.len(), self.last)
+    }
+
+    /// Forgets what came after `mark`, at offset `sealed` or later.
+    fn back_to(&mut self, (length, last): (usize, u64), sealed: u64) {
+        self.deltas.truncate(length);
+        self.last = last;
+        self.until = self.until.filter(|until| *until < sealed);
+    }
+
+    /// The offsets.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        let mut rest = self.deltas.as_slice();
+        let mut at = self.begin;
+        std::iter::from_fn(move || {
+            let (&first, after) = rest.split_first()?;
+            rest = after;
+            let mut delta = u64::from(first);
+            if first == FAR {
+                let (far, after) = rest.split_first_chunk::<8>()?;
+                rest = after;
+                delta = u64::from_le_bytes(*far);
+            }
+            at = at.wrapping_add(delta);
+            Some(at)
+        })
+    }
+
+    /// The offset from which on places are missing.
+    pub(crate) fn until(&self) -> Option<u64> {
+        self.until
+    }
+}
+
+/// Distinct memo numbers.
+#[derive(Debug, Clone)]
+pub(crate) struct Numbers {
+    small: Box<[bool; SMALL]>,
+    any_small: bool,
+    large: Vec<u64>,
+    /// How many of `large` are known to be distinct.
+    distinct: usize,
+    recent: Box<[u64; RECENT]>,
+}
+
+impl Numbers {
+    fn new() -> Self {
+        Numbers {
+            small: Box::new([false; SMALL]),
+            any_small: false,
+            large: Vec::new(),
+            distinct: 0,
+            recent: Box::new([0; RECENT]),
+        }
+    }
+
+    #[inline]
+    #[expect(clippy::indexing_slicing, reason = "a byte is below 256")]
+    fn add_small(&mut self, id: u8) {
+        self.small[usize::from(id)] = true;
+        self.any_small = true;
+    }
+
+    #[inline]
+    #[expect(clippy::indexing_slicing, reason = "a remainder is below the length")]
+    fn add(&mut self, id: u64) {
+        if let Ok(id) = u8::try_from(id) {
+            return self.add_small(id);
+        }
+        let recent = &mut self.recent[id as usize % RECENT];
+        if *recent != id {
+            *recent = id;
+            self.large.push(id);
+            if self.large.len() >= 2 * self.distinct + (1 << 16) {
+                self.compact();
+            }
+        }
+    }
+
+    #[cold]
+    fn compact(&mut self) {
+        self.large.sort_unstable();
+        self.large.dedup();
+        self.distinct = self.large.len();
+    }
+
+    fn clear(&mut self) {
+        if self.any_small {
+            self.small.fill(false);
+            self.any_small = false;
+        }
+        if !self.large.is_empty() {
+            self.large.clear();
+            self.distinct = 0;
+            self.recent.fill(0);
+        }
+    }
+
+    /// Takes over those of `other`, which is empty then.
+    fn take(&mut self, other: &mut Numbers) {
+        if other.any_small {
+            for (mine, theirs) in self.small.iter_mut().zip(other.small.iter()) {
+                *mine |= theirs;
+            }
+            self.any_small = true;
+        }
+        for &id in &other.large {
+            self.add(id);
+        }
+        other.clear();
+    }
+
+    /// Those below `to`, ascending. None are left.
+    fn below(&mut self, to: u64) -> Vec<u64> {
+        self.compact();
+        let small = (0..).zip(self.small.iter()).filter_map(|(id, seen)| seen.then_some(id));
+        let mut ids: Vec<u64> = small.filter(|id| *id < to).collect();
+        ids.extend(self.large.iter().copied().take_while(|id| *id < to));
+        self.clear();
+        ids
+    }
+}
+
+/// What the items of one segment refer to.
+#[derive(Debug, Clone)]
+pub(crate) struct Refs {
+    /// Memo numbers from before its first item, those of the container and
+    /// what stands before it excepted; ascending.
+    pub(crate) externals: Vec<u64>,
+    /// Numbers of what stands before the items: the container's own, above all.
+    pub(crate) prefix: Vec<u64>,
+    /// The GETs and PUTs that are longer than a byte's number.
+    pub(crate) places: Places,
+    /// Whether `places` is of no use: numbers are written as text.
+    pub(crate) text: bool,
+}
+
+impl Refs {
+    /// Those of the segment `plan`, which is read for them.
+    pub(crate) fn of(source: &dyn ReadAt, plan: &Plan, prefix_memo: u64) -> Result<Refs, Fault> {
+        let mut collector = Collector::new(plan.from.offset, plan.from.memo);
+        collector.walk(source, plan.from.offset, plan.to.offset)?;
+        Ok(collector.finish(prefix_memo))
+    }
+}
+
+/// Gathers [`Refs`] during a scan, segment after segment.
+pub(crate) struct Collector {
+    /// Where the open segment begins, and its first memo number.
+    begin: u64,
+    first: u64,
+    /// Of the open segment up to `sealed`.
+    numbers: Numbers,
+    sealed: u64,
+    mark: (usize, u64),
+    /// Since then.
+    piece: Numbers,
+    places: Places,
+    text: bool,
+}
+
+impl Trace for Collector {
+    const ACTIVE: bool = false;
+    const REFS: bool = true;
+
+    #[inline]
+    fn small_get(&mut self, id: u8) {
+        self.piece.add_small(id);
+    }
+
+    #[inline]
+    fn get(&mut self, at: u64, id: u64) {
+        if id < self.first {
+            self.piece.add(id);
+        }
+        self.places.push(at);
+    }
+
+    #[inline]
+    fn put(&mut self, at: u64) {
+        self.places.push(at);
+    }
+
+    #[cold]
+    fn text(&mut self, get: Option<u64>) {
+        self.text = true;
+        if let Some(id) = get.filter(|id| *id < self.first) {
+            self.piece.add(id);
+        }
+    }
+}
+
+impl Collector {
+    /// A collector for a segment that begins at `begin`, where the next memo
+    /// number is `first`.
+    pub(crate) fn new(begin: u64, first: u64) -> Self {
+        Collector {
+            begin,
+            first,
+            numbers: Numbers::new(),
+            sealed: begin,
+            mark: (0, begin),
+            piece: Numbers::new(),
+            places: Places::new(begin),
+            text: false,
+        }
+    }
+
+    /// What was scanned up to `offset` belongs to the open segment.
+    pub(crate) fn seal(&mut self, offset: u64) {
+        self.numbers.take(&mut self.piece);
+        self.sealed = offset;
+        self.mark = self.places.mark();
+    }
+
+    /// Ends the open segment at `cut` and begins the next there, with the memo
+    /// number `first`. The scan has come to `scanned` already, so what it met
+    /// since the last seal is of both: it is looked through again for each.
+    pub(crate) fn cut(
+        &mut self,
+        source: &dyn ReadAt,
+        prefix_memo: u64,
+        cut: u64,
+        first: u64,
+        scanned: u64,
+    ) -> Result<Refs, Fault> {
+        self.piece.clear();
+        if cut < self.sealed {
+            self.numbers.clear();
+            self.sealed = self.begin;
+            self.mark = (0, self.begin);
+        }
+        self.places.back_to(self.mark, self.sealed);
+        self.walk(source, self.sealed, cut)?;
+        let refs = self.finish(prefix_memo);
+        self.places = Places::new(cut);
+        (self.begin, self.sealed, self.first) = (cut, cut, first);
+        self.mark = self.places.mark();
+        self.walk(source, cut, scanned)?;
+        Ok(refs)
+    }
+
+    /// Ends the last segment.
+    pub(crate) fn finish(&mut self, prefix_memo: u64) -> Refs {
+        self.numbers.take(&mut self.piece);
+        let mut prefix = self.numbers.below(self.first);
+        let externals = prefix.split_off(prefix.partition_point(|id| *id < prefix_memo));
+        let places = std::mem::replace(&mut self.places, Places::new(self.begin));
+        Refs { externals, prefix, places, text: self.text }
+    }
+
+    fn walk(&mut self, source: &dyn ReadAt, from: u64, to: u64) -> Result<(), Fault> {
+        if from >= to {
+            return Ok(());
+        }
+        let mut walk = Walk::new(source, from, to, false);
+        while let Some(found) = walk.next_ref()? {
+            match found.opcode {
+                BINGET => self.small_get(found.id as u8),
+                LONG_BINGET => self.get(found.at, found.id),
+                LONG_BINPUT => self.put(found.at),
+                GET => self.text(Some(found.id)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
