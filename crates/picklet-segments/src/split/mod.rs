@@ -328,7 +328,7 @@ enum Outcome {
 enum Looked {
     Outcome(Outcome),
     /// Nothing speaks against it; these segments were found.
-    Held(Vec<Box<Job>>),
+    Held(Vec<Job>),
     /// Nor here, but they were too many to keep.
     TooMany,
 }
@@ -428,7 +428,7 @@ impl<'r> Run<'r> {
         let segments = writing.writer.finish()?;
         Ok(Outcome::Done(Box::new(SplitReport {
             segments,
-            items: items,
+            items,
             resumed: self.resumed,
             shared: self.shared,
             warnings,
@@ -451,7 +451,7 @@ impl<'r> Run<'r> {
                     if too_many {
                         held.clear();
                     } else {
-                        held.push(job);
+                        held.push(*job);
                     }
                 }
                 Some(Next::Unfit) => return Ok(Looked::Outcome(Outcome::Unfit { begun: false })),
@@ -474,7 +474,7 @@ impl<'r> Run<'r> {
             }
             match cutter.next()? {
                 None => {}
-                Some(Next::Segment(job)) => self.segment(job, writing)?,
+                Some(Next::Segment(job)) => self.segment(*job, writing)?,
                 Some(last) => return Ok(last),
             }
         }
@@ -511,7 +511,7 @@ impl<'r> Run<'r> {
             let receiver = receiver;
             loop {
                 match receiver.recv() {
-                    Ok(Ok(Some(Next::Segment(job)))) => self.segment(job, writing)?,
+                    Ok(Ok(Some(Next::Segment(job)))) => self.segment(*job, writing)?,
                     Ok(Ok(Some(last))) => return Ok(last),
                     Ok(Ok(None)) => {}
                     Ok(Err(fault)) => return Err(fault.into()),
@@ -534,7 +534,7 @@ impl<'r> Run<'r> {
     }
 
     /// Writes one segment, unless an earlier run has.
-    fn segment(&mut self, mut job: Box<Job>, writing: &mut Writing<'_>) -> Result<(), Halt> {
+    fn segment(&mut self, mut job: Job, writing: &mut Writing<'_>) -> Result<(), Halt> {
         let Writing { emitter, writer, done, index } = writing;
         emitter.learn(&mut job);
         let plan = &job.plan;

@@ -334,3 +334,48 @@ impl Collector {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_come_back_as_they_were_noted_near_and_far() {
+        let at: Vec<u64> =
+            [5, 6, 7, 260, 261, 516, 771, 772 + 254, 1 << 33, (1 << 33) + 255].to_vec();
+        let mut places = Places::new(5);
+        at.iter().for_each(|at| places.push(*at));
+        assert_eq!(places.iter().collect::<Vec<_>>(), at);
+        let mark = places.mark();
+        places.push(1 << 40);
+        places.back_to(mark, 1 << 39);
+        assert_eq!(places.iter().collect::<Vec<_>>(), at);
+    }
+
+    #[test]
+    fn places_beyond_the_most_that_are_kept_are_said_to_be_missing() {
+        let mut places = Places::new(0);
+        (0..PLACES as u64 + 100).for_each(|at| places.push(at));
+        assert_eq!(places.until(), Some(PLACES as u64));
+        assert_eq!(places.iter().count(), PLACES);
+        places.back_to((0, 0), 0);
+        assert_eq!((places.until(), places.iter().count()), (None, 0));
+    }
+
+    #[test]
+    fn numbers_are_told_once_and_in_order() {
+        let mut numbers = Numbers::new();
+        for round in 0..3 {
+            (0..200_000u64).rev().step_by(7).for_each(|id| numbers.add(id + round % 2));
+        }
+        let mut more = Numbers::new();
+        more.add_small(3);
+        more.add(1 << 40);
+        numbers.take(&mut more);
+        let below = numbers.below(1 << 41);
+        assert!(below.is_sorted_by(|a, b| a < b));
+        assert_eq!(below.len(), 2 * 28572 + 1);
+        assert_eq!((below.first(), below.last()), (Some(&2), Some(&(1 << 40))));
+        assert!(numbers.below(u64::MAX).is_empty());
+    }
+}
