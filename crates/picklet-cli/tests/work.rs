@@ -125,6 +125,34 @@ fn a_program_maps_segments_and_resumes() {
 
 #[test]
 #[cfg(unix)]
+fn jq_awk_and_a_rust_program_map_segments() {
+    let dir = folder();
+    fs::write(dir.path().join("a.jsonl"), "{\"n\": 1}\n{\"n\": 22}\n{\"n\": 333}\n").unwrap();
+    run(dir.path(), ["split", "a.jsonl", "-o", "in", "--count", "2"]).good();
+    let map = |out: &str, more: &[&str]| {
+        run(dir.path(), [&["map", "in", "-o", out, "-j", "2"], more].concat()).good();
+        run(dir.path(), ["cat", out, "--json"]).good()
+    };
+    let rust = assert_cmd::cargo::cargo_bin("picklet");
+    let rust = rust.to_str().unwrap();
+    assert_eq!(map("rust", &["--", rust, "cat", "{}", "--pickle"]).lines().count(), 3);
+    let awk = "{ gsub(/[^0-9]/, \"\"); print length($0) }";
+    assert_eq!(map("awk", &["--as", "jsonl", "--", "awk", awk]), "1\n2\n3\n");
+    let ran = run(dir.path(), ["map", "in", "-o", "no", "--as", "lines", "--", "cat"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.err.contains("item 0") && ran.err.contains("jsonl"), "{}", ran.err);
+    if std::process::Command::new("jq").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: jq is not installed");
+        return;
+    }
+    let told = map("jq", &["--as", "jsonl", "--", "jq", "-c", "select(.n > 1) | [.n, \"안\"]"]);
+    assert_eq!(told, "[22, \"안\"]\n[333, \"안\"]\n");
+    let told = map("sum", &["--as", "json", "--", "jq", "map(.n) | add"]);
+    assert_eq!(told, "23\n333\n");
+}
+
+#[test]
+#[cfg(unix)]
 fn a_failed_segment_is_exit_1_and_the_finished_ones_stay() {
     let dir = folder();
     fs::write(dir.path().join("a.pickle"), numbers(9)).unwrap();

@@ -208,7 +208,7 @@ pub enum Error {
     #[error("{0}")]
     Bad(String),
     /// The caller asked to stop (Ctrl-C). What was finished is kept.
-    #[error("interrupted; what was finished is kept, the same command with --resume continues")]
+    #[error("interrupted; what was finished is kept for a run that resumes")]
     Interrupted,
 }
 

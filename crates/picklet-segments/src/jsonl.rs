@@ -9,7 +9,6 @@
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 
-use crate::draft::Draft;
 use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::manifest::{Entry, Header, Kind, SharedCounts};
@@ -121,6 +120,51 @@ pub(crate) fn split_lines(
     })
 }
 
+/// Pickles what the lines of `text` hold as a list; gives how many there are.
+///
+/// # Errors
+/// `InvalidData` that names the line that is no JSON; what `text` and `out` say.
+pub(crate) fn pickle_lines(text: &mut impl BufRead, out: &mut impl Write) -> io::Result<u64> {
+    let mut segment = Segment::begin(out)?;
+    let (mut number, mut items) = (0u64, 0u64);
+    let mut line = Vec::new();
+    let wrong = |number: u64, message: &str| {
+        io::Error::new(io::ErrorKind::InvalidData, format!("line {number}: {message}"))
+    };
+    loop {
+        line.clear();
+        let read = io::Read::take(&mut *text, MAX_LINE).read_until(b'\n', &mut line)?;
+        if read == 0 {
+            break;
+        }
+        number += 1;
+        if read as u64 == MAX_LINE {
+            return Err(wrong(number, "is longer than 1 GiB"));
+        }
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        segment.add(&line).map_err(|(_, message)| wrong(number, &message))?;
+        segment.frame(FRAME_BYTES)?;
+        items += 1;
+    }
+    segment.finish()?.flush()?;
+    Ok(items)
+}
+
+/// Pickles the one JSON value that `text` is.
+///
+/// # Errors
+/// What is wrong with it, and at which byte.
+pub(crate) fn pickle_value(text: &[u8]) -> Result<Vec<u8>, String> {
+    let mut out = b"\x80\x04".to_vec();
+    let mut keys = HashMap::new();
+    let mut parser = Parser { line: text, at: 0, out: &mut out, keys: &mut keys };
+    parser.whole().map_err(|message| format!("byte {}: {message}", parser.at))?;
+    out.push(b'.');
+    Ok(out)
+}
+
 /// Bytes read before anything is written, so that what is no JSON Lines at all
 /// leaves nothing behind.
 const LOOK_FIRST: u64 = 4 << 20;
@@ -191,8 +235,8 @@ impl<'i> Lines<'i> {
 }
 
 /// A list being pickled.
-struct Segment {
-    out: BufWriter<Draft>,
+struct Segment<W: Write> {
+    out: BufWriter<W>,
     /// What is not framed yet.
     buffer: Vec<u8>,
     /// Items in the open batch.
@@ -203,9 +247,9 @@ struct Segment {
 /// Items in a batch, as CPython has it.
 const BATCH: usize = 1000;
 
-impl Segment {
-    fn begin(draft: Draft) -> io::Result<Self> {
-        let mut out = BufWriter::with_capacity(1 << 18, draft);
+impl<W: Write> Segment<W> {
+    fn begin(out: W) -> io::Result<Self> {
+        let mut out = BufWriter::with_capacity(1 << 18, out);
         out.write_all(b"\x80\x04")?;
         Ok(Segment { out, buffer: b"]".to_vec(), batch: 0, keys: HashMap::new() })
     }
@@ -236,7 +280,7 @@ impl Segment {
         Ok(())
     }
 
-    fn finish(mut self) -> io::Result<Draft> {
+    fn finish(mut self) -> io::Result<W> {
         if self.batch > 0 {
             self.buffer.push(b'e');
         }

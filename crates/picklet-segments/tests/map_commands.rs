@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use map_support::{Setting, python, unpickled};
 use picklet_segments::engine::{
-    Answer, ExternalCommand, Failed, FailureKind, MapOptions, MapReport, OnError, WorkerCommand,
-    map, map_in_process,
+    Answer, ExternalCommand, Failed, FailureKind, MapOptions, MapReport, OnError, Text, TextForm,
+    WorkerCommand, map, map_in_process,
 };
 use picklet_segments::{Error, Kind, NoProgress, Progress, Publisher, Result, Segments};
 
 fn command(arguments: &[&str]) -> WorkerCommand {
-    let arguments = arguments.iter().map(OsString::from).collect();
-    WorkerCommand::External(ExternalCommand { arguments, directory: None })
+    WorkerCommand::External(ExternalCommand::new(arguments.iter().map(OsString::from).collect()))
 }
 
 fn skip() -> MapOptions {
@@ -116,6 +115,154 @@ fn a_command_that_hangs_is_killed_with_all_that_it_started() {
     let script = "case {index} in 1) sleep 600 | sleep 600;; *) cat;; esac";
     let report = run_with(&setting, &["sh", "-c", script], &options).unwrap();
     assert_eq!((report.done, report.failed[0].kind), (2, FailureKind::Timeout));
+}
+
+#[test]
+fn a_command_may_write_the_file_it_is_told_and_print_what_it_likes() {
+    let setting = Setting::new(3);
+    let script = "echo working; cp {} {out}";
+    let report = run(&setting, &["sh", "-c", script]).unwrap();
+    assert!(report.is_complete(), "{:?}", report.failed);
+    let out = Segments::open(&setting.out()).unwrap();
+    assert_eq!(out.read(1).unwrap(), setting.input().read(1).unwrap());
+    let kept = setting.out().path().join(".picklet/stderr/data-00001.txt");
+    assert_eq!(std::fs::read_to_string(kept).unwrap(), "working\n");
+    let left = std::fs::read_dir(setting.out().path().join(".picklet/tmp")).unwrap();
+    for session in left {
+        assert_eq!(std::fs::read_dir(session.unwrap().path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn a_command_that_does_not_write_its_file_has_failed() {
+    let setting = Setting::new(1);
+    let report = run(&setting, &["true", "{out}"]).unwrap();
+    assert_eq!(report.failed[0].kind, FailureKind::Output);
+    assert!(report.failed[0].message.contains("{out}"), "{:?}", report.failed);
+    let report = run(&setting, &["sh", "-c", "echo nonsense > {out}"]).unwrap();
+    assert!(report.failed[0].message.contains("not one whole pickle"), "{:?}", report.failed);
+}
+
+#[test]
+fn standard_error_is_kept_for_each_segment_and_forgotten_when_it_runs_again() {
+    let setting = Setting::new(2);
+    let script = "echo about {name} >&2; case {index} in 1) exit 1;; *) cat;; esac";
+    let report = run(&setting, &["sh", "-c", script]).unwrap();
+    let kept = |n: u8| setting.out().path().join(format!(".picklet/stderr/data-0000{n}.txt"));
+    assert_eq!(std::fs::read_to_string(kept(0)).unwrap(), "about data-00000\n");
+    assert_eq!(std::fs::read_to_string(kept(1)).unwrap(), "about data-00001\n");
+    let named = report.failed[0].stderr.as_deref().unwrap();
+    assert!(named.ends_with("data-00001.txt"), "{named}");
+    assert!(run(&setting, &["cat"]).unwrap().is_complete());
+    assert!(!kept(1).exists());
+}
+
+/// Writes the numbers of the tests' segments, `](K1K2K3e.`, a line each; a 33 has no form.
+fn numbers(pickle: &[u8], _form: TextForm, out: &mut dyn std::io::Write) -> std::io::Result<()> {
+    for number in pickle.iter().skip(3).step_by(2).take(3) {
+        if *number == 31 {
+            let bad = std::io::ErrorKind::InvalidData;
+            return Err(std::io::Error::new(bad, "item 1: has no form"));
+        }
+        writeln!(out, "{number}")?;
+    }
+    Ok(())
+}
+
+fn text_command(form: TextForm, arguments: &[&str]) -> WorkerCommand {
+    let mut command = ExternalCommand::new(arguments.iter().map(OsString::from).collect());
+    command.text = Some(Text { form, write: numbers });
+    WorkerCommand::External(command)
+}
+
+#[test]
+fn a_command_of_text_reads_and_writes_lines() {
+    let setting = Setting::new(3);
+    let sum = "{ n += $1; print } END { print \"sum \" n }";
+    let map_with = |worker: &WorkerCommand| {
+        let never = || false;
+        let (input, out) = (setting.input(), setting.out());
+        let options = MapOptions { resume: false, ..skip() };
+        map(&input, &out, worker, &options, &NoProgress, &never).unwrap()
+    };
+    let report = map_with(&text_command(TextForm::Lines, &["awk", sum]));
+    assert!(report.is_complete(), "{:?}", report.failed);
+    let out = Segments::open(&setting.out()).unwrap();
+    assert_eq!((out.kind(), out.items()), (Kind::List, Some(12)));
+    assert_eq!(unpickled(&out.path(1).unwrap()), "['10', '11', '12', 'sum 33']");
+    let script = "awk '{print $1 * 2}' > {out}";
+    let report = map_with(&text_command(TextForm::Jsonl, &["sh", "-c", script]));
+    assert!(report.is_complete(), "{:?}", report.failed);
+    let out = Segments::open(&setting.out()).unwrap();
+    assert_eq!(unpickled(&out.path(2).unwrap()), "[40, 42, 44]");
+    let report = map_with(&text_command(TextForm::Json, &["printf", r#"{"a": [1, null]}"#]));
+    assert!(report.is_complete(), "{:?}", report.failed);
+    let out = Segments::open(&setting.out()).unwrap();
+    assert_eq!(unpickled(&out.path(0).unwrap()), "{'a': [1, None]}");
+}
+
+#[test]
+fn what_has_no_form_as_text_fails_and_half_an_input_gives_no_output() {
+    let setting = Setting::new(4);
+    let worker = text_command(TextForm::Lines, &["cat"]);
+    let report =
+        map(&setting.input(), &setting.out(), &worker, &skip(), &NoProgress, &|| false).unwrap();
+    assert_eq!((report.done, report.failed.len()), (3, 1));
+    let failure = &report.failed[0];
+    assert_eq!(
+        (failure.kind, failure.message.as_str()),
+        (FailureKind::Input, "item 1: has no form")
+    );
+    assert!(!setting.out().path().join("data-00003.pickle").exists());
+    let worker = text_command(TextForm::Json, &["echo", "{"]);
+    let options = MapOptions { resume: false, ..skip() };
+    let report =
+        map(&setting.input(), &setting.out(), &worker, &options, &NoProgress, &|| false).unwrap();
+    assert!(report.failed[0].message.contains("not one JSON document"), "{:?}", report.failed[0]);
+}
+
+#[test]
+fn a_command_ends_with_an_engine_that_was_killed() {
+    let setting = Setting::new(1);
+    let told = setting.path("told");
+    let mut engine = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "engine_to_be_killed"])
+        .env("PICKLET_TEST_FOLDER", setting.out().path().parent().unwrap())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let pids = loop {
+        let text = std::fs::read_to_string(&told).unwrap_or_default();
+        if text.ends_with("end\n") {
+            break text;
+        }
+        assert!(engine.try_wait().unwrap().is_none(), "the engine ended by itself");
+        std::thread::yield_now();
+    };
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    let pids: Vec<&str> = pids.split_whitespace().take(2).collect();
+    let lives = |pid: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        !stat.is_empty() && !stat.contains(") Z ")
+    };
+    let until = std::time::Instant::now() + Duration::from_secs(60);
+    while pids.iter().any(|pid| lives(pid)) {
+        assert!(std::time::Instant::now() < until, "{pids:?} live on");
+        std::thread::yield_now();
+    }
+}
+
+/// Not a test: what the one above starts and kills.
+#[test]
+#[ignore = "is run by another test"]
+fn engine_to_be_killed() {
+    let Some(folder) = std::env::var_os("PICKLET_TEST_FOLDER") else { return };
+    let setting = Setting::at(folder.into());
+    let told = setting.path("told");
+    // A shell, and what it started: both are to go.
+    let script = format!("sleep 600 & echo $$ $! end > '{}'; wait", told.display());
+    let _ = run(&setting, &["sh", "-c", &script]);
 }
 
 #[test]

@@ -80,6 +80,7 @@ mod read;
 pub mod repr;
 pub mod ser;
 mod serde_error;
+pub mod text;
 mod value;
 mod write;
 

@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::Args;
 use picklet_segments::engine::{
     ExternalCommand, Failure, Function, LoadPolicy, MapOptions, MapReport, OnError, PythonWorkers,
-    WorkerCommand, map,
+    TextForm, WorkerCommand, map,
 };
 use picklet_segments::{Error, Location, Progress, Segments};
 use serde_json::json;
@@ -22,7 +22,8 @@ const EXAMPLES: &str = "\
 Examples:
   picklet map in -o out --call jobs:process -j 4    process(segment) of ./jobs.py
   picklet map in -o out -j 2 -- ./filter            pickle on its stdin, pickle on its stdout
-  picklet map in -o out -- convert.sh {} {name}     {} is the segment's file
+  picklet map in -o out -- convert.sh {} {out}      {} is the segment's file, {out} what to write
+  picklet map in -o out --as jsonl -- jq -c 'select(.age > 30)'
   picklet map in -o out --call jobs:process --on-error skip --retries 2 --timeout 600
 
 The same command run again goes on where the last run stopped; say --version 2 when the function
@@ -32,7 +33,8 @@ has changed. Exit code 1 when a segment failed.";
 ///
 /// A Python function gets each segment, loaded, and what it returns is saved under the same name.
 /// Segments are loaded safely: only data types, and what --allow names. A program gets each
-/// segment's file as its standard input, and its standard output must be one pickle.
+/// segment's file as its standard input, and its standard output must be one pickle, unless --as
+/// says otherwise. What it prints to standard error is kept in OUT/.picklet/stderr as well.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Map {
@@ -64,9 +66,15 @@ pub(crate) struct Worker {
     #[arg(long, value_name = "MODULE:FUNCTION", conflicts_with = "command",
           required_unless_present = "command", value_parser = call)]
     call: Option<String>,
-    /// The program and its arguments: {} is the segment's file, {name} its name, {index} its number
+    /// The program and its arguments: {} is the segment's file, {name} its name, {index} its
+    /// number, {out} a file to write instead of standard output
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+    /// What the program reads and writes: an item a line as JSON, the segment as one JSON document,
+    /// or an item a line as it is
+    #[arg(long = "as", value_name = "jsonl|json|lines", value_parser = text_form,
+          conflicts_with = "call")]
+    text: Option<TextForm>,
     /// The Python interpreter for --call; picklet must be installed in it
     #[arg(long, value_name = "EXE", conflicts_with = "command")]
     python: Option<OsString>,
@@ -123,6 +131,15 @@ fn on_error(text: &str) -> Result<OnError, String> {
     }
 }
 
+fn text_form(text: &str) -> Result<TextForm, String> {
+    match text {
+        "jsonl" => Ok(TextForm::Jsonl),
+        "json" => Ok(TextForm::Json),
+        "lines" => Ok(TextForm::Lines),
+        _ => Err("write jsonl, json or lines; without --as the program gets pickles".into()),
+    }
+}
+
 fn timeout(text: &str) -> Result<Duration, String> {
     let seconds = text.strip_suffix('s').unwrap_or(text).trim_end();
     seconds
@@ -154,8 +171,9 @@ impl Worker {
     /// The workers to start.
     pub(crate) fn command(&self, session: &Session<'_>) -> WorkerCommand {
         let Some(call) = &self.call else {
-            let arguments = self.command.clone();
-            return WorkerCommand::External(ExternalCommand { arguments, directory: None });
+            let mut command = ExternalCommand::new(self.command.clone());
+            command.text = self.text.map(picklet::text::form);
+            return WorkerCommand::External(command);
         };
         let python = self.python.clone().unwrap_or_else(|| session.host.python.clone());
         let mut workers = PythonWorkers::new(python, Function::Call(call.clone()));
@@ -280,6 +298,9 @@ fn tell(failure: &Failure, with_traceback: bool) {
             text.push('\n');
         }
         text.push_str(&format!("  its file: {}\n", show::printable(&failure.path)));
+        if let Some(stderr) = &failure.stderr {
+            text.push_str(&format!("  its standard error: {}\n", show::printable(stderr)));
+        }
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
 }

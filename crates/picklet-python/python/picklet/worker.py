@@ -245,6 +245,8 @@ class Worker:
             task["name"], task["index"], task["first_item"], task["items"], task["path"]
         )
         with open(info.path, "rb") as file:
+            if task["next"] is not None:
+                _read_ahead(task["next"])
             segment = self.load(file, **self.policy)
         loaded = time.perf_counter()
         result = self.run(segment, info)
@@ -269,6 +271,18 @@ class Worker:
             "dump_seconds": time.perf_counter() - ran,
             "peak_rss": peak_rss(),
         }
+
+
+def _read_ahead(path: str) -> None:
+    """Ask the system to read a file into its cache while this segment is worked on."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
+        finally:
+            os.close(descriptor)
 
 
 def _describe(result: Any) -> tuple[str, int]:

@@ -2,9 +2,10 @@
 //! standard output as the output.
 //!
 //! The command's arguments are passed as they are, without a shell. An exit code other than 0 is a
-//! failure, with the end of standard error as its report. A command that does not read its input
-//! to the end has done nothing wrong. What it writes must be one whole pickle, which is checked by
-//! reading its opcodes; nothing is run.
+//! failure, with the end of standard error as its report; all of standard error is kept in
+//! `.picklet/stderr/NAME.txt` of the output. A command that does not read its input to the end has
+//! done nothing wrong. What it writes must be one whole pickle, which is checked by reading its
+//! opcodes; nothing is run. With a [`Text`] form it reads and writes text instead.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -17,9 +18,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::check::{self, Whole};
-use super::process::{Letter, Mailbox, News, Process, describe, was_signalled};
+use super::process::{Guard, Keep, Letter, Mailbox, News, Process, describe, was_signalled};
 use super::protocol::{Done, Task};
 use super::report::FailureKind;
+use super::text::{self, Fed, Text, TextForm};
 use super::{Happened, Trouble};
 use crate::draft::{Draft, Publisher};
 use crate::error::{Error, Result};
@@ -28,11 +30,29 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug)]
 pub struct ExternalCommand {
     /// The program and its arguments. In each, `{}` stands for the segment's file, `{name}` for
-    /// its name, `{index}` for its place from 0. Other braces stay as they are.
+    /// its name, `{index}` for its place from 0, and `{out}` for a file that the command is to
+    /// write; then its standard output goes where its standard error goes. Other braces stay as
+    /// they are.
     pub arguments: Vec<OsString>,
     /// The directory that it runs in; this process's own when `None`.
     pub directory: Option<PathBuf>,
+    /// What it reads and writes; pickles when `None`.
+    pub text: Option<Text>,
 }
+
+impl ExternalCommand {
+    /// The program and its arguments, with pickles on both sides.
+    pub fn new(arguments: Vec<OsString>) -> ExternalCommand {
+        ExternalCommand { arguments, directory: None, text: None }
+    }
+
+    fn writes_file(&self) -> bool {
+        self.arguments.iter().any(|a| a.to_str().is_some_and(|text| text.contains(OUT)))
+    }
+}
+
+/// What stands for the file that a command writes.
+const OUT: &str = "{out}";
 
 /// How long a command's output may stay open after it ended, held by a process that it started.
 const OUTPUT_GRACE: Duration = Duration::from_secs(10);
@@ -49,6 +69,12 @@ struct Run {
     task: usize,
     began: Instant,
     output: Option<Box<Output>>,
+    /// Its standard output has ended.
+    quiet: bool,
+    /// The segment has not the form that was asked for.
+    unfit: Option<String>,
+    /// The file that it is to write, and the name of the output that this becomes.
+    file: Option<(PathBuf, String)>,
     killed: bool,
 }
 
@@ -56,6 +82,11 @@ pub(crate) struct CommandCrew<'a> {
     command: &'a ExternalCommand,
     publisher: Publisher,
     sender: SyncSender<Letter>,
+    guard: Guard,
+    /// Where standard error is kept.
+    kept: PathBuf,
+    /// Where commands write their files; removed in the end.
+    scratch: Option<tempfile::TempDir>,
     runs: HashMap<usize, Run>,
     /// Slots that are ready or dead though no process is in them.
     news: Vec<Happened>,
@@ -63,13 +94,35 @@ pub(crate) struct CommandCrew<'a> {
 }
 
 impl<'a> CommandCrew<'a> {
+    /// `private` is picklet's own folder in the output.
     pub(crate) fn new(
         command: &'a ExternalCommand,
         publisher: Publisher,
+        private: &Path,
         sender: SyncSender<Letter>,
-    ) -> CommandCrew<'a> {
-        let (runs, news) = (HashMap::new(), Vec::new());
-        CommandCrew { command, publisher, sender, runs, news, generation: 0 }
+    ) -> Result<CommandCrew<'a>> {
+        let kept = private.join("stderr");
+        let scratch = if command.writes_file() {
+            // What a crash leaves there goes when the next session begins.
+            let parent = private.join("tmp").join(publisher.session());
+            let made = std::fs::create_dir_all(&parent)
+                .and_then(|()| tempfile::Builder::new().prefix("out-").tempdir_in(&parent));
+            Some(made.map_err(|error| Error::io("make directory", parent, error))?)
+        } else {
+            None
+        };
+        let (runs, news, guard) = (HashMap::new(), Vec::new(), Guard::start());
+        Ok(CommandCrew {
+            command,
+            publisher,
+            sender,
+            guard,
+            kept,
+            scratch,
+            runs,
+            news,
+            generation: 0,
+        })
     }
 
     /// A slot needs no process before it has a task.
@@ -81,27 +134,78 @@ impl<'a> CommandCrew<'a> {
         self.generation += 1;
         let generation = self.generation;
         let mailbox = Mailbox { sender: self.sender.clone(), slot, generation };
-        let input = File::open(&task.path).map_err(|e| Error::io("open", &task.path, e))?;
-        let draft = self.publisher.draft(&task.output)?;
-        let mut arguments = self.command.arguments.iter().map(|a| expand(a, task));
+        let extension = self.form().map_or("pickle", TextForm::extension);
+        let file = self
+            .scratch
+            .as_ref()
+            .map(|folder| folder.path().join(format!("{}.{extension}", task.name)));
+        let out = file.as_ref().map(|file| file.to_string_lossy().into_owned());
+        let mut arguments = self.command.arguments.iter().map(|a| expand(a, task, out.as_deref()));
         let program = arguments.next().unwrap_or_default();
         let mut command = Command::new(&program);
-        command.args(arguments).stdin(Stdio::from(input)).stdout(Stdio::piped());
+        command.args(arguments).stdout(Stdio::piped());
+        command.stdin(match &self.command.text {
+            None => File::open(&task.path).map_err(|e| Error::io("open", &task.path, e))?.into(),
+            Some(_) => Stdio::piped(),
+        });
         if let Some(directory) = &self.command.directory {
             command.current_dir(directory);
         }
         let failed = |error| cannot_start(&program, &error);
-        let mut process = Process::start(&mut command, &mailbox, false).map_err(failed)?;
-        if let Some(stdout) = process.child().stdout.take() {
-            thread::Builder::new()
-                .name("picklet-output".into())
-                .spawn(move || keep_output(stdout, draft, &mailbox))
-                .map_err(failed)?;
+        let keep = Keep::new(self.kept.join(format!("{}.txt", task.name)));
+        let process = Process::start(&mut command, &mailbox, false, Some(keep));
+        let mut process = process.map_err(failed)?;
+        if let (Some(stdin), Some(text)) = (process.child().stdin.take(), &self.command.text) {
+            let (text, path, mailbox) = (text.clone(), task.path.clone(), mailbox.clone());
+            spawn("picklet-text", move || {
+                let mut stdin = stdin;
+                // Told before the pipe closes, so that it is known before the command can end.
+                if let Fed::Unfit(why) = text::feed(&path, &text, &mut stdin) {
+                    mailbox.send(News::Unfit(why));
+                }
+            })
+            .map_err(failed)?;
         }
-        let began = Instant::now();
-        let run = Run { process, generation, task: task.task, began, output: None, killed: false };
+        if let Some(stdout) = process.child().stdout.take() {
+            let reader = if file.is_some() {
+                // It belongs to what the command says, and is shown with it.
+                spawn("picklet-output", move || {
+                    pass_on_output(stdout, &mailbox);
+                    mailbox.send(News::OutputEnd);
+                })
+            } else {
+                let draft = self.publisher.draft(&task.output)?;
+                let form = self.form();
+                spawn("picklet-output", move || {
+                    let output = keep_output(stdout, draft, form);
+                    mailbox.send(News::Output(Box::new(output)));
+                })
+            };
+            reader.map_err(failed)?;
+        }
+        let run = Run {
+            process,
+            generation,
+            task: task.task,
+            began: Instant::now(),
+            output: None,
+            quiet: false,
+            unfit: None,
+            file: file.map(|file| (file, task.output.clone())),
+            killed: false,
+        };
         self.runs.insert(slot, run);
+        self.watch();
         Ok(())
+    }
+
+    fn form(&self) -> Option<TextForm> {
+        self.command.text.as_ref().map(|text| text.form)
+    }
+
+    /// Tells the guard who runs.
+    fn watch(&mut self) {
+        self.guard.watch(self.runs.values().map(|run| run.process.id()));
     }
 
     pub(crate) fn kill(&mut self, slot: usize) {
@@ -120,7 +224,16 @@ impl<'a> CommandCrew<'a> {
             return;
         }
         match letter.news {
-            News::Output(output) => run.output = Some(output),
+            News::Output(output) => {
+                run.quiet = true;
+                run.output = Some(output);
+            }
+            News::OutputEnd => run.quiet = true,
+            News::Unfit(why) => {
+                // It was not given its segment, and whatever it makes of that is not wanted.
+                run.process.kill();
+                run.unfit = Some(why);
+            }
             News::Stderr(bytes) => happened.extend(run.process.stderr(bytes).map(Happened::Stderr)),
             News::StderrEnd => run.process.stderr_ended(),
             News::Said(_) | News::Silent(_) => {}
@@ -131,33 +244,46 @@ impl<'a> CommandCrew<'a> {
         happened.append(&mut self.news);
         let mut gone = Vec::new();
         for (&slot, run) in &mut self.runs {
-            let quiet = run.output.is_some() || run.killed;
+            let quiet = run.quiet || run.killed;
             if let Some(status) = run.process.verdict(quiet, OUTPUT_GRACE) {
                 gone.push((slot, status));
             }
         }
+        let over = !gone.is_empty();
         for (slot, status) in gone {
-            let Some(run) = self.runs.remove(&slot) else { continue };
+            let Some(mut run) = self.runs.remove(&slot) else { continue };
+            if let Some(message) = run.unfit.take().filter(|_| !run.killed) {
+                let error = "bad input".to_owned();
+                let trouble =
+                    Trouble { kind: FailureKind::Input, error, message, ..Trouble::default() };
+                happened.push(Happened::Failed { slot, task: run.task, trouble });
+                continue;
+            }
             if was_signalled(status) || run.killed {
                 let (error, message) = describe(status);
                 let kind = FailureKind::Died;
                 let traceback = run.process.tail();
-                let trouble = Trouble { kind, error, message, traceback, ..Trouble::default() };
+                let stderr = run.process.kept();
+                let trouble =
+                    Trouble { kind, error, message, traceback, stderr, ..Trouble::default() };
                 happened.push(Happened::Died { slot, trouble });
                 continue;
             }
             let task = run.task;
-            match settle(run, status)? {
+            match settle(run, status, &self.publisher, self.form())? {
                 Ok(done) => happened.push(Happened::Done { slot, done: Box::new(done) }),
                 Err(trouble) => happened.push(Happened::Failed { slot, task, trouble }),
             }
+        }
+        if over {
+            self.watch();
         }
         Ok(())
     }
 
     /// Whether a process is about to end, so that it is worth to look soon.
     pub(crate) fn restless(&self) -> bool {
-        !self.news.is_empty() || self.runs.values().any(|run| run.output.is_some() || run.killed)
+        !self.news.is_empty() || self.runs.values().any(|run| run.quiet || run.killed)
     }
 
     pub(crate) fn kill_all(&mut self) {
@@ -169,28 +295,44 @@ impl<'a> CommandCrew<'a> {
 
 /// What a command that ended by itself has brought about.
 fn settle(
-    run: Run,
+    mut run: Run,
     status: std::process::ExitStatus,
+    publisher: &Publisher,
+    form: Option<TextForm>,
 ) -> Result<std::result::Result<Done, Trouble>> {
-    let traceback = run.process.tail();
+    let (traceback, stderr) = (run.process.tail(), run.process.kept());
     if !status.success() {
         let (error, message) = describe(status);
         let last = traceback.lines().last().unwrap_or_default();
         let message = if last.is_empty() { message } else { last.to_owned() };
         let kind = FailureKind::Exit;
-        return Ok(Err(Trouble { kind, error, message, traceback, ..Trouble::default() }));
+        return Ok(Err(Trouble { kind, error, message, traceback, stderr, ..Trouble::default() }));
     }
     let bad = |message: String| Trouble {
         kind: FailureKind::Output,
         error: "bad output".to_owned(),
         message,
         traceback: traceback.clone(),
+        stderr: stderr.clone(),
         ..Trouble::default()
     };
-    let Some(output) = run.output else {
-        return Ok(Err(bad(
-            "the command ended and left a process behind that holds its standard output".into(),
-        )));
+    let output = match (run.output.take(), run.file.take()) {
+        (Some(output), _) => *output,
+        (None, Some((path, output))) => match File::open(&path) {
+            Ok(file) => {
+                let output = keep_output(file, publisher.draft(&output)?, form);
+                let _ = std::fs::remove_file(&path);
+                output
+            }
+            Err(error) => {
+                return Ok(Err(bad(format!("it did not write the file {{out}}: {error}"))));
+            }
+        },
+        (None, None) => {
+            return Ok(Err(bad(
+                "the command ended and left a process behind that holds its standard output".into(),
+            )));
+        }
     };
     let draft = output.draft?;
     let whole = match output.whole {
@@ -210,18 +352,48 @@ fn settle(
     }))
 }
 
-/// Copies a command's output into its draft, checking it on the way.
-fn keep_output(stdout: impl Read, draft: Draft, mailbox: &Mailbox) {
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    thread::Builder::new().name(name.into()).spawn(work).map(drop)
+}
+
+/// Shows the standard output of a command that writes a file.
+fn pass_on_output(mut stdout: impl Read, mailbox: &Mailbox) {
+    let mut buffer = vec![0u8; 16 << 10];
+    loop {
+        match stdout.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(read) => {
+                let bytes = buffer.get(..read).unwrap_or_default().to_vec();
+                if !mailbox.send(News::Stderr(bytes)) {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Copies a command's output into its draft, checking it on the way, or pickles its text.
+fn keep_output(mut stdout: impl Read, mut draft: Draft, form: Option<TextForm>) -> Output {
+    let mut rest = [0u8; 16 << 10];
+    if let Some(form) = form {
+        let (draft, whole) = match text::to_pickle(form, &mut stdout, &mut draft) {
+            Ok(whole) => (Ok(draft), whole),
+            Err(error) => (Err(draft.error(error)), Err(String::new())),
+        };
+        while !matches!(stdout.read(&mut rest), Ok(0) | Err(_)) {}
+        return Output { draft, whole };
+    }
     let mut tee = Tee { stdout, draft, failed: None };
     let whole = check::whole_pickle(&mut tee);
     // What follows is read as well: a command that is still writing is to end as it would.
-    let mut rest = [0u8; 16 << 10];
     while !matches!(tee.read(&mut rest), Ok(0) | Err(_)) {}
     let draft = match tee.failed {
         Some(error) => Err(tee.draft.error(error)),
         None => Ok(tee.draft),
     };
-    mailbox.send(News::Output(Box::new(Output { draft, whole })));
+    Output { draft, whole }
 }
 
 /// Reads from a pipe and writes what it read to a draft.
@@ -275,16 +447,20 @@ fn cannot_start(program: &OsStr, error: &std::io::Error) -> Error {
     ))
 }
 
-/// Puts the task's particulars in the place of `{}`, `{name}` and `{index}`.
-fn expand(argument: &OsStr, task: &Task) -> OsString {
+/// Puts the task's particulars in the place of `{}`, `{name}`, `{index}` and `{out}`.
+fn expand(argument: &OsStr, task: &Task, out_file: Option<&str>) -> OsString {
     // What is not UTF-8 can hold no placeholder worth the trouble.
     let Some(text) = argument.to_str() else { return argument.to_owned() };
     let index = task.index.to_string();
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
-        let values: [(&str, &str); 3] =
-            [("{}", &task.path), ("{name}", &task.name), ("{index}", &index)];
+        let values: [(&str, &str); 4] = [
+            ("{}", &task.path),
+            ("{name}", &task.name),
+            ("{index}", &index),
+            (OUT, out_file.unwrap_or(OUT)),
+        ];
         if let Some((placeholder, value)) = values.iter().find(|(p, _)| rest.starts_with(p)) {
             out.push_str(value);
             rest = rest.strip_prefix(placeholder).unwrap_or_default();
@@ -310,8 +486,11 @@ mod tests {
             first_item: None,
             items: None,
             output: "x.pickle".into(),
+            next: None,
         };
-        let expanded = |text: &str| expand(OsStr::new(text), &task).into_string().unwrap();
+        let expanded =
+            |text: &str| expand(OsStr::new(text), &task, Some("/o")).into_string().unwrap();
+        assert_eq!(expanded("--to={out}"), "--to=/o");
         assert_eq!(expanded("{}"), "/in/a b.pickle");
         assert_eq!(expanded("--n={index}-{name}"), "--n=7-{index}");
         assert_eq!(expanded("{x} {"), "{x} {");

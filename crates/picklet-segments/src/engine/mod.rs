@@ -30,6 +30,7 @@ mod process;
 mod protocol;
 mod report;
 mod schedule;
+mod text;
 mod worker;
 
 pub use command::ExternalCommand;
@@ -38,6 +39,7 @@ pub use plan::prepare;
 pub use protocol::{Answer, Done, Failed, Form, Function, LoadPolicy, PublishTo, Task};
 pub use report::{Failure, FailureKind, MapReport, Mapped, REPORTED_EXTREMES};
 pub use schedule::OnError;
+pub use text::{Text, TextForm, WriteText};
 pub use worker::PythonWorkers;
 
 use command::CommandCrew;
@@ -139,6 +141,8 @@ pub(crate) struct Trouble {
     pub traceback: String,
     pub item: Option<u64>,
     pub peak_rss: Option<u64>,
+    /// The file that all of standard error is kept in.
+    pub stderr: Option<String>,
 }
 
 impl Default for Trouble {
@@ -150,6 +154,7 @@ impl Default for Trouble {
             traceback: String::new(),
             item: None,
             peak_rss: None,
+            stderr: None,
         }
     }
 }
@@ -163,6 +168,7 @@ impl From<Failed> for Trouble {
             traceback: failed.traceback,
             item: failed.item,
             peak_rss: failed.peak_rss,
+            stderr: None,
         }
     }
 }
@@ -204,7 +210,7 @@ pub fn map(
             Crew::Python(PythonCrew::new(python, &run.output, sender)?)
         }
         WorkerCommand::External(command) => {
-            Crew::Command(CommandCrew::new(command, run.publisher(), sender))
+            Crew::Command(CommandCrew::new(command, run.publisher(), &run.private(), sender)?)
         }
     };
     let rules = Rules {
@@ -403,11 +409,13 @@ impl Engine<'_> {
             match action {
                 Action::Start { slot } => self.crew.start(slot)?,
                 Action::Assign { slot, task } => {
+                    let next = self.schedule.next_queued().and_then(|n| self.run.tasks.get(n));
+                    let next = next.map(|next| next.path.clone());
                     if let (Some(task), Some(started)) =
                         (self.run.tasks.get(task), self.started.get_mut(task))
                     {
                         *started = Some(Instant::now());
-                        self.crew.assign(slot, task)?;
+                        self.crew.assign(slot, &Task { next, ..task.clone() })?;
                     }
                 }
                 Action::Kill { slot, reason } => {

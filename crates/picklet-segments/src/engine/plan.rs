@@ -41,7 +41,7 @@ pub(crate) struct Run<'a> {
     /// Whether a manifest is due at the end even if segments are missing.
     complete_before: bool,
     settled: usize,
-    quarantine: PathBuf,
+    private: PathBuf,
     /// How to run one segment again, up to the segment's name.
     replay: String,
     began: Instant,
@@ -98,7 +98,7 @@ impl<'a> Run<'a> {
             digests: Vec::new(),
             complete_before,
             settled: 0,
-            quarantine: out.path().join(name::PRIVATE).join("quarantine"),
+            private: absolute(out.path())?.join(name::PRIVATE),
             replay,
             began,
         };
@@ -133,6 +133,7 @@ impl<'a> Run<'a> {
                 first_item: pair.entry.first_item,
                 items: pair.entry.items,
                 output: pair.output,
+                next: None,
             });
         }
         let outputs: Vec<&str> = run.tasks.iter().map(|task| task.output.as_str()).collect();
@@ -150,6 +151,11 @@ impl<'a> Run<'a> {
     /// What publishes outputs from this process.
     pub(crate) fn publisher(&self) -> Publisher {
         self.writer.publisher()
+    }
+
+    /// picklet's own folder in the output.
+    pub(crate) fn private(&self) -> PathBuf {
+        self.private.clone()
     }
 
     /// Writes published outputs into the journal, at once: while the disk took the last ones in,
@@ -221,6 +227,7 @@ impl<'a> Run<'a> {
             tries,
             seconds,
             peak_rss: trouble.peak_rss,
+            stderr: trouble.stderr,
         };
         if self.options.on_error == OnError::Quarantine {
             self.record(&failure)?;
@@ -232,7 +239,7 @@ impl<'a> Run<'a> {
     }
 
     fn record_path(&self, name: &str) -> PathBuf {
-        self.quarantine.join(format!("{name}.json"))
+        self.private.join("quarantine").join(format!("{name}.json"))
     }
 
     /// Writes down all that is needed to replay a failure.
@@ -247,7 +254,7 @@ impl<'a> Run<'a> {
         }
         let mut bytes = serde_json::to_vec_pretty(&value).map_err(|error| io(error.into()))?;
         bytes.push(b'\n');
-        std::fs::create_dir_all(&self.quarantine).map_err(io)?;
+        std::fs::create_dir_all(self.private.join("quarantine")).map_err(io)?;
         std::fs::write(&path, bytes).map_err(io)
     }
 

@@ -4,8 +4,10 @@
 //! Nothing here waits without end: pipes are read by threads that send what they read, and
 //! whether a process lives is asked for, never waited for.
 
-use std::io::Read;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,6 +29,10 @@ pub(crate) enum News {
     Silent(Option<String>),
     /// A command's output is complete, or could not be kept.
     Output(Box<super::command::Output>),
+    /// The standard output of a command that writes a file has ended.
+    OutputEnd,
+    /// A command cannot be given its segment; the text says why.
+    Unfit(String),
     /// Some of standard error.
     Stderr(Vec<u8>),
     /// Standard error ended.
@@ -66,12 +72,14 @@ pub(crate) struct Process {
     tail: Vec<u8>,
     /// What was read of standard error while it was held back.
     held: Option<Vec<u8>>,
+    keep: Option<Keep>,
 }
 
 impl Process {
     /// Starts the command in a group of its own, so that Ctrl-C on the terminal reaches the
     /// engine alone, and the engine can end the process together with whatever it started.
-    /// With `hold`, standard error is not passed on before [`Process::release`].
+    /// With `hold`, standard error is not passed on before [`Process::release`]; with `keep`, it
+    /// is written to a file as well.
     ///
     /// # Errors
     /// What the operating system says.
@@ -79,6 +87,7 @@ impl Process {
         command: &mut Command,
         mailbox: &Mailbox,
         hold: bool,
+        keep: Option<Keep>,
     ) -> std::io::Result<Process> {
         command.stderr(Stdio::piped());
         #[cfg(unix)]
@@ -93,7 +102,7 @@ impl Process {
                 .spawn(move || pass_on(stderr, &mailbox))?;
         }
         let held = hold.then(Vec::new);
-        Ok(Process { child, ended: None, status: None, stderr_open, tail: Vec::new(), held })
+        Ok(Process { child, ended: None, status: None, stderr_open, tail: Vec::new(), held, keep })
     }
 
     /// The child's pipes, to be taken once.
@@ -101,8 +110,21 @@ impl Process {
         &mut self.child
     }
 
+    /// The number of its group.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The file that its standard error is in, if it wrote any.
+    pub(crate) fn kept(&self) -> Option<String> {
+        self.keep.as_ref().and_then(Keep::path)
+    }
+
     /// Takes in some of standard error; gives what is to be shown now.
     pub(crate) fn stderr(&mut self, bytes: Vec<u8>) -> Option<Vec<u8>> {
+        if let Some(keep) = &mut self.keep {
+            keep.add(&bytes);
+        }
         self.tail.extend_from_slice(&bytes);
         let excess = self.tail.len().saturating_sub(KEPT_STDERR_BYTES);
         self.tail.drain(..excess);
@@ -201,6 +223,102 @@ impl Process {
 
     #[cfg(not(unix))]
     fn kill_group(&self) {}
+}
+
+/// How much of one try's standard error goes to its file, in bytes.
+const KEPT_FILE_BYTES: usize = 16 << 20;
+
+/// The file that standard error is kept in. It is made with its first byte.
+pub(crate) struct Keep {
+    path: PathBuf,
+    file: Option<File>,
+    left: usize,
+}
+
+impl Keep {
+    /// Removes what an earlier try left there.
+    pub(crate) fn new(path: PathBuf) -> Keep {
+        let _ = std::fs::remove_file(&path);
+        Keep { path, file: None, left: KEPT_FILE_BYTES }
+    }
+
+    /// That it cannot be written is not worth the segment: the end of it is kept in memory too.
+    fn add(&mut self, bytes: &[u8]) {
+        let bytes = bytes.get(..bytes.len().min(self.left)).unwrap_or_default();
+        if bytes.is_empty() {
+            return;
+        }
+        if self.file.is_none() {
+            if let Some(folder) = self.path.parent() {
+                let _ = std::fs::create_dir_all(folder);
+            }
+            self.file = File::create(&self.path).ok();
+        }
+        let written = self.file.as_mut().is_some_and(|file| file.write_all(bytes).is_ok());
+        self.left = if written { self.left.saturating_sub(bytes.len()) } else { 0 };
+    }
+
+    fn path(&self) -> Option<String> {
+        self.file.as_ref().map(|_| self.path.to_string_lossy().into_owned())
+    }
+}
+
+/// Ends the processes of an engine that was itself killed: a shell that waits for the end of a
+/// pipe. What workers have started goes with them, which a signal to them alone would not do.
+pub(crate) struct Guard {
+    shell: Option<(Child, ChildStdin)>,
+}
+
+impl Guard {
+    /// Starts the shell. Where there is none, the processes are on their own.
+    pub(crate) fn start() -> Guard {
+        Guard { shell: if cfg!(unix) { Guard::shell().ok() } else { None } }
+    }
+
+    /// It takes lines that list who runs, and believes the last one when the pipe ends.
+    fn shell() -> std::io::Result<(Child, ChildStdin)> {
+        const SCRIPT: &str = "trap '' HUP INT TERM QUIT; groups=; \
+            while read -r line; do [ \"$line\" = end ] && exit; groups=$line; done; \
+            for group in $groups; do kill -s KILL -- -$group; done";
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", SCRIPT]);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.spawn()?;
+        match child.stdin.take() {
+            Some(stdin) => Ok((child, stdin)),
+            None => Err(std::io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Says which processes, each the head of its group, run now.
+    pub(crate) fn watch(&mut self, groups: impl Iterator<Item = u32>) {
+        let mut line = String::new();
+        for group in groups {
+            line.push_str(&format!("{group} "));
+        }
+        self.say(&line);
+    }
+
+    fn say(&mut self, line: &str) {
+        if let Some((_, stdin)) = &mut self.shell {
+            // A guard that somebody killed guards no more.
+            if stdin.write_all(format!("{line}\n").as_bytes()).is_err() {
+                self.shell = None;
+            }
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // In words: whoever this process has forked meanwhile may hold the pipe open.
+        self.say("end");
+        if let Some((mut child, _)) = self.shell.take() {
+            let _ = child.wait();
+        }
+    }
 }
 
 impl Drop for Process {

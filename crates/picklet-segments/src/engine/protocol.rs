@@ -101,6 +101,9 @@ pub struct Task {
     pub items: Option<u64>,
     /// The file name of the output.
     pub output: String,
+    /// The file of the segment that is handed out next, to this worker or another of the same
+    /// machine, which may have it read ahead.
+    pub next: Option<String>,
 }
 
 /// What a worker says.

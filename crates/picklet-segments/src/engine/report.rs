@@ -18,8 +18,10 @@ pub enum FailureKind {
     Died,
     /// The external command gave an exit code other than 0.
     Exit,
-    /// The external command's output is not one whole pickle.
+    /// The external command's output is not one whole pickle, or not the text that was asked for.
     Output,
+    /// The segment cannot be given to the external command as the text that was asked for.
+    Input,
 }
 
 /// One segment that failed, and all that is needed to find out why and to replay it.
@@ -51,6 +53,9 @@ pub struct Failure {
     pub seconds: f64,
     /// The worker's peak memory, in bytes, where known.
     pub peak_rss: Option<u64>,
+    /// The file that holds all that the external command wrote to standard error, if it wrote any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stderr: Option<String>,
 }
 
 impl Failure {
@@ -179,6 +184,7 @@ mod tests {
             tries: 3,
             seconds: 0.0,
             peak_rss: None,
+            stderr: None,
         };
         assert_eq!(
             failure.to_string(),

@@ -168,6 +168,11 @@ impl Schedule {
         self.slots.get(slot).copied().and_then(occupant)
     }
 
+    /// The task that is handed out next, as far as one can tell now.
+    pub(crate) fn next_queued(&self) -> Option<usize> {
+        self.queue.front().copied()
+    }
+
     /// Takes in what happened. News about a task that the slot does not hold is ignored.
     pub(crate) fn on(&mut self, now: Duration, event: Event) {
         match event {

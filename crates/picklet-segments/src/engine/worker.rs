@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::process::{Letter, Mailbox, News, PIPE_GRACE, Process, describe};
+use super::process::{Guard, Letter, Mailbox, News, PIPE_GRACE, Process, describe};
 use super::protocol::{self, Answer, Form, Function, Hello, LoadPolicy, PublishTo, Task};
 use super::{Happened, Trouble};
 use crate::engine::report::FailureKind;
@@ -73,6 +73,7 @@ pub(crate) struct PythonCrew<'a> {
     workers: &'a PythonWorkers,
     hello: Vec<u8>,
     sender: mpsc::SyncSender<Letter>,
+    guard: Guard,
     members: HashMap<usize, Member>,
     generation: u64,
 }
@@ -95,7 +96,13 @@ impl<'a> PythonCrew<'a> {
         let mut bytes = Vec::new();
         protocol::send(&mut bytes, &hello)
             .map_err(|error| Error::usage(format!("the function cannot be sent: {error}")))?;
-        Ok(PythonCrew { workers, hello: bytes, sender, members: HashMap::new(), generation: 0 })
+        let (guard, members) = (Guard::start(), HashMap::new());
+        Ok(PythonCrew { workers, hello: bytes, sender, guard, members, generation: 0 })
+    }
+
+    /// Tells the guard who runs.
+    fn watch(&mut self) {
+        self.guard.watch(self.members.values().map(|member| member.process.id()));
     }
 
     pub(crate) fn start(&mut self, slot: usize) -> Result<()> {
@@ -117,7 +124,7 @@ impl<'a> PythonCrew<'a> {
                  --python"
             ))
         };
-        let mut process = Process::start(&mut command, &mailbox, true).map_err(failed)?;
+        let mut process = Process::start(&mut command, &mailbox, true, None).map_err(failed)?;
         let (tasks, inbox) = mpsc::channel::<Vec<u8>>();
         let (stdin, stdout) = (process.child().stdin.take(), process.child().stdout.take());
         // Threads write as well as read: a worker that does not read must not stop the engine.
@@ -142,6 +149,7 @@ impl<'a> PythonCrew<'a> {
             killed: false,
         };
         self.members.insert(slot, member);
+        self.watch();
         Ok(())
     }
 
@@ -195,7 +203,7 @@ impl<'a> PythonCrew<'a> {
                 happened.extend(member.process.stderr(bytes).map(Happened::Stderr));
             }
             News::StderrEnd => member.process.stderr_ended(),
-            News::Output(_) => {}
+            News::Output(_) | News::OutputEnd | News::Unfit(_) => {}
         }
         Ok(())
     }
@@ -219,6 +227,7 @@ impl<'a> PythonCrew<'a> {
         }
         for (slot, status) in gone {
             let Some(member) = self.members.remove(&slot) else { continue };
+            self.watch();
             let tail = member.process.tail();
             if !member.ready && !member.killed {
                 return Err(self.no_start(&describe(status).1, &tail));
@@ -232,8 +241,7 @@ impl<'a> PythonCrew<'a> {
                 error,
                 message,
                 traceback: tail,
-                item: None,
-                peak_rss: None,
+                ..Trouble::default()
             };
             happened.push(Happened::Died { slot, trouble });
         }

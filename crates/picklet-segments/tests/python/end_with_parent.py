@@ -41,6 +41,7 @@ send(
         "first_item": 0,
         "items": 1,
         "output": "a.pickle",
+        "next": None,
     }
 )
 os.set_blocking(worker.stdout.fileno(), True)
