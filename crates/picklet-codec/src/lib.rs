@@ -26,6 +26,7 @@
 )]
 
 mod arg;
+pub mod compat;
 mod dis;
 mod error;
 mod genops;
@@ -38,6 +39,7 @@ pub mod policy;
 mod printable;
 pub mod pyrepr;
 mod reader;
+pub mod scan;
 mod str;
 mod stream;
 pub mod text;

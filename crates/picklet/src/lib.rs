@@ -71,7 +71,6 @@
     warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
 
-mod compat;
 pub mod de;
 mod graph;
 pub mod json;

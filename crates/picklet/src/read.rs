@@ -7,7 +7,6 @@ use picklet_codec::{
     Driver, Error, ErrorKind, Items, Limits, Machine, Opcode, PickleStr, Reader, Result, text,
 };
 
-use crate::compat;
 use crate::graph::{Call, Effect, Graph, Id, Instance, Node};
 use crate::keys;
 
@@ -138,7 +137,7 @@ impl Builder {
                 },
                 _ => continue,
             };
-            let new = compat::to_python3(module, name);
+            let new = picklet_codec::compat::to_python3(module, name);
             if new == (module, name) {
                 continue;
             }

@@ -10,7 +10,6 @@ use picklet_codec::writer::{Batch, BatchStyle, Batches, batches};
 use picklet_codec::{Error, Opcode, PickleStr, Result};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::compat;
 use crate::graph::{Call, Effect, Graph, Id, Node};
 
 /// Writes the graph below `root`, whose globals are named as at protocol `named_at`, at
@@ -99,8 +98,8 @@ impl<'g, W: io::Write> Walk<'g, W> {
     /// A global's name at the protocol written: Python 2's and 3's meet below protocol 3.
     fn name<'n>(&self, module: &'n str, name: &'n str) -> (&'n str, &'n str) {
         match (self.named_at < 3, self.protocol() < 3) {
-            (true, false) => compat::to_python3(module, name),
-            (false, true) => compat::to_python2(module, name),
+            (true, false) => picklet_codec::compat::to_python3(module, name),
+            (false, true) => picklet_codec::compat::to_python2(module, name),
             _ => (module, name),
         }
     }

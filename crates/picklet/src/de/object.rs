@@ -8,7 +8,6 @@ use std::borrow::Cow;
 
 use rustc_hash::FxHashSet;
 
-use crate::compat;
 use crate::serde_error::{SerdeError, SerdeErrorKind};
 
 use super::tape::{Call, Instance, Slot, Slots, Tag, Tape};
@@ -63,7 +62,7 @@ impl<'t, 'de> Shape<'t, 'de> {
 pub(super) fn no_form(tape: &Tape<'_>, slot: Slot) -> SerdeError {
     let global = |slot: Slot| {
         let (module, name) = tape.global(slot)?;
-        let (module, name) = compat::to_python3(module, name);
+        let (module, name) = picklet_codec::compat::to_python3(module, name);
         Some(format!("{module}.{name}"))
     };
     let class = match slot.tag() {
@@ -173,7 +172,7 @@ fn from_call<'t, 'de>(
     }
     let mut args = tape.items(instance.args);
     let (module, name) = tape.global(instance.class)?;
-    match compat::to_python3(module, name) {
+    match picklet_codec::compat::to_python3(module, name) {
         ("copyreg" | "copy_reg", "_reconstructor") => reconstructed(tape, instance, args, hint),
         ("copyreg" | "copy_reg", "__newobj__") => {
             args.next()?;
@@ -232,7 +231,7 @@ fn reconstructed<'t, 'de>(
     };
     let (module, name) = tape.global(base)?;
     let has_state = !matches!(instance.state.tag(), Tag::Absent | Tag::None);
-    match compat::to_python3(module, name) {
+    match picklet_codec::compat::to_python3(module, name) {
         ("builtins", "object") => from_new(tape, instance, Slots::from_slice(tape, &[]), hint),
         _ if has_state && hint == Hint::Map && state.tag() != Tag::Dict => {
             from_state(tape, instance.state)

@@ -345,12 +345,12 @@ fn mapped<'a>(
 }
 
 /// What Python 3 calls a global that a pickle below protocol 3 names.
-pub(crate) fn to_python3<'a>(module: &'a str, name: &'a str) -> (&'a str, &'a str) {
+pub fn to_python3<'a>(module: &'a str, name: &'a str) -> (&'a str, &'a str) {
     mapped(NAMES_2_TO_3, MODULES_2_TO_3, module, name)
 }
 
 /// What a pickle below protocol 3 calls a global of Python 3.
-pub(crate) fn to_python2<'a>(module: &'a str, name: &'a str) -> (&'a str, &'a str) {
+pub fn to_python2<'a>(module: &'a str, name: &'a str) -> (&'a str, &'a str) {
     mapped(NAMES_3_TO_2, MODULES_3_TO_2, module, name)
 }
 

@@ -1,0 +1,575 @@
+//! The scanner: what a pickle would import, call and change, found out without doing any of it.
+//!
+//! [`scan`] runs every pickle of a [`Source`] on symbols: the stack, the marks, the memo, frames,
+//! DUP and POP as Python has them, so that a name that is put together through the memo is seen
+//! as what it is. What it imports, calls and changes is judged by a [`Policy`]: what the policy
+//! does not list is a [`Finding`], whatever it is called. A table of names that are known to be
+//! dangerous makes the words sharper and nothing else.
+//!
+//! * Everything that ran before an error is reported, and an error never gives a clean verdict.
+//! * What stands before, between and behind pickles, and bytes in them, is searched for pickles.
+//! * Where readers disagree (frames, a memo kept from one pickle to the next) is a finding.
+//! * Memory does not grow with the source: a window of it, 8 MiB of memo, and 8 bytes for each
+//!   object that is open at one time. Time is linear in the source.
+//!
+//! Nothing here imports, calls or opens anything; files and containers are the callers' business.
+//!
+//! ```
+//! use picklet_codec::policy::Policy;
+//! use picklet_codec::scan::{Options, Rule, Verdict, scan};
+//!
+//! let report = scan(&b"cos\nsystem\n(S'id'\ntR."[..], &Policy::data(), &Options::default())?;
+//! assert_eq!(report.verdict(), Verdict::Dangerous);
+//! let call = report.findings.iter().find(|finding| finding.rule == Rule::DangerousCall).unwrap();
+//! assert_eq!((call.callable.as_deref(), call.arguments.as_deref()), (Some("os.system"), Some("(b'id')")));
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+mod danger;
+mod effects;
+mod finding;
+mod globals;
+mod memo;
+mod search;
+mod source;
+mod sym;
+mod tracer;
+mod view;
+
+use std::io;
+
+use crate::arg::{Arg, ArgExtent};
+use crate::error::{Error, ErrorKind};
+use crate::opcode::Opcode;
+use crate::policy::Policy;
+use crate::str::PickleStr;
+
+pub use finding::{Damage, Finding, Import, MAX_FINDINGS, Report, Rule, Severity, Verdict};
+pub use source::Source;
+
+use source::read_full;
+use tracer::{Inner, Ran, Said, Tracer};
+use view::Known;
+
+/// How a scan is done. Start from [`Options::default`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Persistent ids are a part of the format at hand, and no finding (torch's containers).
+    pub persistent_ids: bool,
+    /// How deep pickles in the bytes of pickles are looked at.
+    pub inner_depth: u32,
+    /// Objects that a pickle may keep on its stack at one time: 8 bytes each.
+    pub stack_items: u64,
+    /// Bytes behind a pickle are expected (a container that keeps raw data there), and no
+    /// finding by themselves; they are searched all the same.
+    pub trailing_data: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { persistent_ids: false, inner_depth: 2, stack_items: 1 << 26, trailing_data: false }
+    }
+}
+
+/// Bytes of the source in memory at one time.
+const WINDOW: usize = 1 << 18;
+
+/// Bytes of one text line that are read as a whole.
+const LONGEST_LINE: usize = 64 << 20;
+
+/// Opcodes of a candidate that the search runs before it is taken for what it seems.
+const TRIED: u64 = 1 << 14;
+
+/// Scans every pickle of `source`, from its first byte on.
+///
+/// The report's offsets count from the source's first byte. A source that holds no pickle at all
+/// is damaged at byte 0.
+///
+/// # Errors
+/// Those of the source. A pickle that cannot be read is no error but a part of the report.
+pub fn scan<S: Source + ?Sized>(
+    source: &S,
+    policy: &Policy,
+    options: &Options,
+) -> io::Result<Report> {
+    // A reference to any source is one, so that what is behind needs to be compiled once.
+    scan_dyn(&ByRef(source), policy, options)
+}
+
+struct ByRef<'s, S: ?Sized>(&'s S);
+
+impl<S: Source + ?Sized> Source for ByRef<'_, S> {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read_at(offset, buffer)
+    }
+
+    fn as_slice(&self) -> Option<&[u8]> {
+        self.0.as_slice()
+    }
+}
+
+fn scan_dyn(source: &dyn Source, policy: &Policy, options: &Options) -> io::Result<Report> {
+    let mut scan = Scan {
+        tracer: Tracer::new(Known::new(source), policy, options),
+        window: Vec::new(),
+        searched: 0,
+    };
+    scan.stream()?;
+    let mut report = scan.tracer.report;
+    report.imports = scan.tracer.known.globals.into_imports();
+    report.findings.sort_by_key(|finding| finding.offset);
+    Ok(report)
+}
+
+/// Whether `source` begins with something that reads like a pickle: to its STOP, to an import or
+/// a call, or through a good many opcodes.
+///
+/// # Errors
+/// Those of the source.
+pub fn looks_like_a_pickle<S: Source + ?Sized>(source: &S) -> io::Result<bool> {
+    let source = ByRef(source);
+    let (policy, options) = (Policy::data(), Options::default());
+    let mut scan = Scan {
+        tracer: Tracer::new(Known::new(&source), &policy, &options),
+        window: Vec::new(),
+        searched: 0,
+    };
+    let mut budget = TRIED;
+    let ran = scan.pickle(0, &mut budget)?;
+    Ok(match ran {
+        Ran::Stopped(_) | Ran::Tired => true,
+        Ran::Failed(_) | Ran::More(_) => scan.tracer.effects > 0 || TRIED - budget > 64,
+    })
+}
+
+struct Scan<'s> {
+    tracer: Tracer<'s>,
+    window: Vec<u8>,
+    searched: u64,
+}
+
+impl Scan<'_> {
+    fn source(&self) -> &dyn Source {
+        self.tracer.known.source
+    }
+
+    /// All pickles of the source, one after another.
+    fn stream(&mut self) -> io::Result<()> {
+        let len = self.source().len();
+        let mut at = 0;
+        if len == 0 {
+            self.damage(0, "it is empty: there is no pickle in it".into());
+        }
+        while at < len {
+            match self.whole_pickle(at)? {
+                Ran::Stopped(end) => {
+                    self.tracer.report.pickles += 1;
+                    self.inner_pickles()?;
+                    if self.tracer.memo.add_all_to(&mut self.tracer.earlier).is_err() {
+                        self.tracer.earlier.clear();
+                    }
+                    at = end;
+                }
+                Ran::Failed(error) if at == 0 || self.is_a_pickle(at)? => {
+                    let offset = error.offset().unwrap_or(at);
+                    self.inner_pickles()?;
+                    let (text, frame) = (error.kind().to_string(), error.opcode());
+                    let what = match frame {
+                        Some(opcode) => format!("{opcode}: {text}"),
+                        None => text,
+                    };
+                    self.damage(offset, what);
+                    // What stands behind the error may be another pickle.
+                    let found = self.hidden(at + 1, len, at == 0)?;
+                    let _ = found;
+                    return Ok(());
+                }
+                Ran::Failed(_) | Ran::More(_) | Ran::Tired => {
+                    return self.behind(at, len);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what failed at `at`, behind a pickle, was meant to be one.
+    fn is_a_pickle(&self, at: u64) -> io::Result<bool> {
+        let mut head = [0; 2];
+        let read = read_full(self.source(), at, &mut head)?;
+        let proto = read == 2 && matches!(head, [0x80, 0..=5]);
+        Ok(proto || self.tracer.effects > 0)
+    }
+
+    /// What stands behind the last pickle and is none.
+    fn behind(&mut self, at: u64, len: u64) -> io::Result<()> {
+        if self.is_padding(at, len)? {
+            return Ok(());
+        }
+        self.hidden(at, len, false)?;
+        if !self.tracer.options.trailing_data {
+            self.tracer.add(Rule::ForeignData, Severity::Suspicious, Said {
+                offset: at,
+                reason: format!(
+                    "{} bytes stand behind the pickle and belong to none: a loader ignores them, \
+                     another program may not",
+                    len - at
+                ),
+                ..Said::default()
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether there are only blanks or zeros, and few of them.
+    fn is_padding(&self, at: u64, len: u64) -> io::Result<bool> {
+        let mut bytes = [0; 512];
+        if len - at > bytes.len() as u64 {
+            return Ok(false);
+        }
+        let read = read_full(self.source(), at, &mut bytes)?;
+        let blank = |byte: &u8| matches!(byte, 0 | b' ' | b'\t' | b'\r' | b'\n');
+        Ok(bytes.get(..read).unwrap_or_default().iter().all(blank))
+    }
+
+    /// Searches a stretch for pickles; what is found is scanned and reported.
+    fn hidden(&mut self, start: u64, end: u64, in_damaged: bool) -> io::Result<u64> {
+        let mut hits = Vec::new();
+        let source = self.tracer.known.source;
+        let room = search::SEARCHED.saturating_sub(self.searched);
+        let until = end.min(start.saturating_add(room));
+        self.searched += until - start;
+        {
+            let probe_policy = self.tracer.policy;
+            let options = self.tracer.options;
+            let mut probe = Scan {
+                tracer: Tracer::new(Known::new(source), probe_policy, options),
+                window: Vec::new(),
+                searched: 0,
+            };
+            let mut failed = None;
+            search::candidates(source, start, until, |at| match probe.try_at(at) {
+                Ok(Some(end)) => {
+                    hits.push(at);
+                    (hits.len() < MAX_HIDDEN).then_some(end)
+                }
+                Ok(None) => Some(at + 1),
+                Err(error) => {
+                    failed = Some(error);
+                    None
+                }
+            })?;
+            if let Some(error) = failed {
+                return Err(error);
+            }
+        }
+        for at in &hits {
+            let before = self.tracer.report.findings.len();
+            self.whole_pickle(*at)?;
+            let worst = self.tracer.report.findings.get(before..).unwrap_or_default();
+            let worst = worst.iter().map(|finding| finding.severity).max();
+            let place =
+                if in_damaged { "behind bytes that are no pickle" } else { "behind a pickle" };
+            self.tracer.add(Rule::HiddenPickle, worst.unwrap_or(Severity::Suspicious), Said {
+                offset: *at,
+                reason: format!(
+                    "a pickle begins at byte {at}, {place}, where a loader that begins at the file's \
+                     first byte does not look"
+                ),
+                ..Said::default()
+            });
+        }
+        if until < end {
+            self.tracer.add(Rule::UnscannedMember, Severity::Suspicious, Said {
+                offset: until,
+                reason: format!(
+                    "{} bytes from byte {until} on were not searched for pickles: there are too \
+                     many of them",
+                    end - until
+                ),
+                ..Said::default()
+            });
+        }
+        Ok(hits.len() as u64)
+    }
+
+    /// Whether a pickle begins at `at`, and if so, where it ends as far as it was read.
+    fn try_at(&mut self, at: u64) -> io::Result<Option<u64>> {
+        self.tracer.memo.clear();
+        self.tracer.report = Report::default();
+        self.tracer.alike.clear();
+        let mut budget = TRIED;
+        let first = {
+            let mut head = [0; 1];
+            read_full(self.source(), at, &mut head)?;
+            head[0]
+        };
+        Ok(match self.pickle(at, &mut budget)? {
+            Ran::Stopped(end) => {
+                let said = first == 0x80 && TRIED - budget > 2;
+                (said || self.tracer.effects > 0).then_some(end)
+            }
+            Ran::Tired => Some(at + 1),
+            // What is cut off may have run by then.
+            Ran::Failed(error) => {
+                (self.tracer.effects > 1).then(|| error.offset().unwrap_or(at).max(at + 1))
+            }
+            Ran::More(_) => None,
+        })
+    }
+
+    fn damage(&mut self, offset: u64, what: String) {
+        let damage = &mut self.tracer.report.damage;
+        if damage.is_none() {
+            *damage = Some(Damage { offset, what });
+        }
+    }
+
+    /// The pickle at `at`, again if the memo turns out to have forgotten something that matters.
+    fn whole_pickle(&mut self, at: u64) -> io::Result<Ran> {
+        self.tracer.memo.clear();
+        self.tracer.memo.forget_wanted();
+        let findings = self.tracer.report.findings.clone();
+        let more = self.tracer.report.more_findings;
+        let alike = self.tracer.alike.clone();
+        let globals = self.tracer.known.globals.checkpoint();
+        loop {
+            let mut budget = u64::MAX;
+            let ran = self.pickle(at, &mut budget)?;
+            if self.tracer.memo.missed.is_empty() || !self.tracer.memo.again() {
+                return Ok(ran);
+            }
+            self.tracer.report.findings.clone_from(&findings);
+            self.tracer.report.more_findings = more;
+            self.tracer.alike.clone_from(&alike);
+            self.tracer.known.globals.roll_back(&globals);
+        }
+    }
+
+    /// One pickle, of at most `budget` opcodes.
+    fn pickle(&mut self, at: u64, budget: &mut u64) -> io::Result<Ran> {
+        self.tracer.begin(at);
+        if let Some(all) = self.tracer.known.source.as_slice() {
+            let from = usize::try_from(at).ok().and_then(|at| all.get(at..)).unwrap_or_default();
+            return Ok(self.tracer.run(from, at, true, budget));
+        }
+        let len = self.source().len();
+        let mut size = if *budget <= TRIED { 1 << 12 } else { WINDOW };
+        let mut base = at;
+        loop {
+            let want = usize::try_from(len.saturating_sub(base)).unwrap_or(usize::MAX).min(size);
+            let mut window = std::mem::take(&mut self.window);
+            window.resize(want, 0);
+            let read = read_full(self.tracer.known.source, base, &mut window)?;
+            window.truncate(read);
+            let last = base + read as u64 >= len || read < want;
+            let ran = self.tracer.run(&window, base, last, budget);
+            self.window = window;
+            let Ran::More(next) = ran else { return Ok(ran) };
+            if next > base {
+                base = next;
+                size = size.min(WINDOW);
+                continue;
+            }
+            // One opcode fills the window.
+            match self.large(base)? {
+                Large::Passed(end) => base = end,
+                Large::Failed(error) => return Ok(Ran::Failed(error)),
+                Large::Line if size < LONGEST_LINE => size = (size * 4).max(WINDOW),
+                Large::Line => return Ok(self.endless_line(base)),
+            }
+        }
+    }
+
+    fn endless_line(&mut self, offset: u64) -> Ran {
+        self.tracer.add(
+            Rule::Bomb,
+            Severity::Suspicious,
+            Said {
+                offset,
+                reason: format!("one line of text is longer than {LONGEST_LINE} bytes"),
+                ..Said::default()
+            },
+        );
+        let kind = ErrorKind::Limit { limit: "argument_bytes", cap: LONGEST_LINE as u64 };
+        Ran::Failed(Error::new(kind, offset, None))
+    }
+
+    /// Reads past the opcode at `offset`, whose argument does not fit the window.
+    fn large(&mut self, offset: u64) -> io::Result<Large> {
+        let mut head = [0; 9];
+        let source = self.tracer.known.source;
+        let read = read_full(source, offset, &mut head)?;
+        let Some(opcode) = head.first().and_then(|byte| Opcode::from_byte(*byte)) else {
+            return Ok(Large::Line);
+        };
+        let ArgExtent::Counted(field) = opcode.info().arg.extent() else { return Ok(Large::Line) };
+        let field = usize::from(field);
+        let mut word = [0; 8];
+        for (to, from) in word.iter_mut().zip(head.get(1..1 + field).unwrap_or_default()) {
+            *to = *from;
+        }
+        let length = u64::from_le_bytes(word);
+        let start = offset + 1 + field as u64;
+        let left = source.len().saturating_sub(start);
+        let fail = |kind| Ok(Large::Failed(Error::new(kind, offset, Some(opcode))));
+        let signed = matches!(opcode, Opcode::Long4 | Opcode::BinString);
+        if signed && length > i32::MAX as u64 {
+            return fail(ErrorKind::NegativeLength(length as u32 as i32 as i64));
+        }
+        if read < 1 + field || length > left {
+            return fail(ErrorKind::Truncated { needed: length, left });
+        }
+        let text =
+            matches!(opcode, Opcode::ShortBinUnicode | Opcode::BinUnicode | Opcode::BinUnicode8);
+        if text && !is_utf8(source, start, length)? {
+            return fail(ErrorKind::BadUtf8);
+        }
+        let mut begin = [0; 16];
+        let read = read_full(source, start, &mut begin)?;
+        let begin = begin.get(..read).unwrap_or_default();
+        let arg = match opcode {
+            _ if text => Arg::Str(PickleStr::from("")),
+            Opcode::Long4 | Opcode::Long1 => Arg::BigInt(&[]),
+            _ => Arg::Bytes(&[]),
+        };
+        if !text && matches!(begin, [0x80, 0..=5, ..]) {
+            self.tracer.note_large(start, length);
+        }
+        let end = start + length;
+        Ok(match self.tracer.large(opcode, arg, offset, end) {
+            Ok(()) => Large::Passed(end),
+            Err(error) => Large::Failed(error),
+        })
+    }
+
+    /// The pickles in the bytes of the pickle that was run last.
+    fn inner_pickles(&mut self) -> io::Result<()> {
+        let mut options = self.tracer.options.clone();
+        let Some(depth) = options.inner_depth.checked_sub(1) else { return Ok(()) };
+        options.inner_depth = depth;
+        for Inner { start, len } in std::mem::take(&mut self.tracer.inner) {
+            let source = Part { source: self.tracer.known.source, start, len };
+            let report = scan_inner(&source, self.tracer.policy, &options)?;
+            let Some(report) = report else { continue };
+            let worst = report.findings.iter().map(|finding| finding.severity).max();
+            let Some(worst) = worst else { continue };
+            self.tracer.add(
+                Rule::HiddenPickle,
+                worst,
+                Said {
+                    offset: start,
+                    reason: format!(
+                        "bytes from byte {start} to {} are a pickle themselves: what follows would \
+                     happen when somebody loads that",
+                        start + len
+                    ),
+                    ..Said::default()
+                },
+            );
+            for mut finding in report.findings {
+                finding.offset += start;
+                finding.pickle += start;
+                if self.tracer.report.findings.len() < MAX_FINDINGS {
+                    self.tracer.report.findings.push(finding);
+                } else {
+                    self.tracer.report.more_findings += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Hidden pickles that one search reports.
+const MAX_HIDDEN: usize = 100;
+
+enum Large {
+    Passed(u64),
+    Failed(Error),
+    Line,
+}
+
+/// Scans bytes that may be a pickle; `None` when they are none.
+fn scan_inner(
+    source: &dyn Source,
+    policy: &Policy,
+    options: &Options,
+) -> io::Result<Option<Report>> {
+    let mut scan = Scan {
+        tracer: Tracer::new(Known::new(source), policy, options),
+        window: Vec::new(),
+        searched: 0,
+    };
+    let ran = scan.whole_pickle(0)?;
+    match ran {
+        Ran::Stopped(_) => {}
+        _ if scan.tracer.effects > 1 => {}
+        _ => return Ok(None),
+    }
+    scan.inner_pickles()?;
+    Ok(Some(scan.tracer.report))
+}
+
+/// A stretch of a source.
+struct Part<'s> {
+    source: &'s dyn Source,
+    start: u64,
+    len: u64,
+}
+
+impl Source for Part<'_> {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let count = buffer.len().min(left);
+        match buffer.get_mut(..count) {
+            Some(buffer) => self.source.read_at(self.start + offset, buffer),
+            None => Ok(0),
+        }
+    }
+
+    fn as_slice(&self) -> Option<&[u8]> {
+        let all = self.source.as_slice()?;
+        let start = usize::try_from(self.start).ok()?;
+        all.get(start..start.checked_add(usize::try_from(self.len).ok()?)?)
+    }
+}
+
+/// Whether a stretch is UTF-8, surrogates passed through; read block by block.
+fn is_utf8(source: &dyn Source, start: u64, len: u64) -> io::Result<bool> {
+    let mut block = vec![0; WINDOW];
+    let (mut at, end, mut kept) = (start, start + len, 0);
+    while at < end {
+        let room = usize::try_from(end - at).unwrap_or(usize::MAX).min(WINDOW - kept);
+        let read = read_full(source, at, block.get_mut(kept..kept + room).unwrap_or_default())?;
+        if read == 0 {
+            return Ok(false);
+        }
+        at += read as u64;
+        let filled = block.get(..kept + read).unwrap_or_default();
+        // A letter that is cut in two waits for the next block.
+        let tail = filled.iter().rev().take(4).position(|byte| *byte & 0xc0 != 0x80);
+        let cut = match tail {
+            Some(back) if at < end && filled.len() > 4 => {
+                let lead = filled.get(filled.len() - 1 - back).copied().unwrap_or(0);
+                if lead >= 0xc0 { back + 1 } else { 0 }
+            }
+            _ => 0,
+        };
+        let (now, later) = filled.split_at(filled.len() - cut);
+        if PickleStr::from_bytes(now).is_none() {
+            return Ok(false);
+        }
+        kept = later.len();
+        let from = filled.len() - kept;
+        block.copy_within(from..from + kept, 0);
+    }
+    Ok(kept == 0)
+}
