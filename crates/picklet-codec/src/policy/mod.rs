@@ -13,6 +13,7 @@
 mod data;
 mod judge;
 mod numpy;
+mod pandas;
 mod shape;
 
 use std::collections::{BTreeSet, HashMap};
@@ -62,7 +63,19 @@ impl Builtin {
 
     /// The groups of entries that the table holds.
     pub fn tables(self) -> &'static [&'static [Entry]] {
-        static DATA_TABLES: &[&[Entry]] = &[DATA];
+        static DATA_TABLES: &[&[Entry]] = &[
+            DATA,
+            pandas::FRAMES,
+            pandas::MANAGERS,
+            pandas::INDEXES,
+            pandas::ARRAY_BACKED_ARRAYS,
+            pandas::MASKED_ARRAYS,
+            pandas::ARRAYS,
+            pandas::DTYPES,
+            pandas::TIMES,
+            pandas::OFFSETS,
+            pandas::PYARROW,
+        ];
         match self {
             Builtin::Data => DATA_TABLES,
         }

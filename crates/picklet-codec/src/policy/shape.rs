@@ -202,18 +202,45 @@ pub enum Sound {
     Masked,
     /// Left and right of one length.
     Interval,
-    /// As many values as places, and the places within the length.
+    /// As many values as places.
     Sparse,
-    /// A string or other array over one of pyarrow's.
+    /// An array over one of pyarrow's.
     ArrowBacked,
-    /// pyarrow's own full validation.
+    /// As many buffers as the type needs; then pyarrow's own full validation.
     Arrow,
-    /// A multi-index's codes lie within its levels.
+    /// A multi-index's codes lie within its levels; others are as their arrays.
     Index,
+    /// A block's place is a range that is no larger than the block.
+    Block,
     /// Every row has exactly one block, of the length of the axes.
     Manager,
+    /// The manager has as many axes as the frame or series.
+    Frame,
+    /// Computed attributes are computed anew.
+    Cache,
     /// Index pointers ascend and indexes lie within the shape.
     SparseMatrix,
+}
+
+impl Sound {
+    /// The word by which the loader's checks know it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Sound::AsMade => "as made",
+            Sound::ArrayBacked => "array-backed",
+            Sound::Masked => "masked",
+            Sound::Interval => "interval",
+            Sound::Sparse => "sparse",
+            Sound::ArrowBacked => "arrow-backed",
+            Sound::Arrow => "arrow",
+            Sound::Index => "index",
+            Sound::Block => "block",
+            Sound::Manager => "manager",
+            Sound::Frame => "frame",
+            Sound::Cache => "cache",
+            Sound::SparseMatrix => "sparse matrix",
+        }
+    }
 }
 
 /// One global that a policy admits.
@@ -290,7 +317,6 @@ impl Entry {
     }
 
     /// An object is no use before its state is there.
-    #[expect(dead_code, reason = "for what is listed next")]
     pub(super) const fn needing_state(mut self) -> Entry {
         self.needs_state = true;
         self
@@ -311,8 +337,7 @@ impl Entry {
         self
     }
 
-    #[expect(dead_code, reason = "for what is listed next")]
-    pub(super) const fn sound(mut self, sound: Sound) -> Entry {
+    pub(super) const fn checked(mut self, sound: Sound) -> Entry {
         self.sound = sound;
         self
     }

@@ -284,7 +284,7 @@ impl<'py> Decoder<'_, 'py> {
 }
 
 /// BUILD: `__setstate__`, or the state into `__dict__` and the slots.
-fn set_state(target: &Bound<'_, PyAny>, state: &Bound<'_, PyAny>) -> PyResult<()> {
+pub(super) fn set_state(target: &Bound<'_, PyAny>, state: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = target.py();
     let setter = object::attribute(Obj::of(target), pyo3::intern!(py, "__setstate__"));
     if let Some(method) = setter.map_err(Raised::take)? {

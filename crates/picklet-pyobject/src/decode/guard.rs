@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use picklet_codec::policy::{
-    Admitted, Args, Dtype, Facts, Grows, Policy, Rule, State, Step, Verdict,
+    Admitted, Args, Dtype, Facts, Grows, Policy, Rule, Sound, State, Step, Verdict,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -253,10 +253,15 @@ impl<'py> Decoder<'_, 'py> {
         callable: Obj,
         args: Obj,
     ) -> Result<Owned, Raised> {
+        let sound = sound_of(admitted);
+        self.check_before(admitted.entry.sound, args)?;
         let value = match admitted.entry.calls {
             [Args::Special(special), ..] => numpy::call(self, *special, callable, args)?,
             _ => self.unguarded_call(callable, args)?,
         };
+        if admitted.facts != Facts::Unfinished {
+            self.check_after(sound, value.obj())?;
+        }
         if let Some(entry) = admitted.entry.gives {
             self.known.add(value.obj(), Rule::Listed(entry));
         }
@@ -327,8 +332,61 @@ impl<'py> Decoder<'_, 'py> {
                 numpy::build_dtype(self, target, state).map(|()| true)
             }
             State::NumpyDtype => self.refuse_state(target),
-            _ => Ok(false),
+            _ => self.admitted_state(&admitted, target, state).map(|()| true),
         }
+    }
+
+    fn admitted_state(
+        &mut self,
+        admitted: &Admitted,
+        target: Obj,
+        state: Obj,
+    ) -> Result<(), Raised> {
+        let py = self.py;
+        let sound = sound_of(admitted);
+        self.check_before(sound, state)?;
+        let (live, state) = (target.bound(py), state.bound(py));
+        self.hook(|| super::calls::set_state(&live, &state))?;
+        self.check_after(sound, target)?;
+        self.known.unfinished.remove(&(target.ptr() as usize));
+        Ok(())
+    }
+
+    /// Values that native code would take as places in memory, looked at before it is called.
+    fn check_before(&self, sound: Sound, args: Obj) -> Result<(), Raised> {
+        if !matches!(sound, Sound::Manager | Sound::Arrow | Sound::Block) {
+            return Ok(());
+        }
+        self.check_soundness("before", sound, args)
+    }
+
+    /// As above, of what was made.
+    fn check_after(&self, sound: Sound, obj: Obj) -> Result<(), Raised> {
+        if sound == Sound::AsMade {
+            return Ok(());
+        }
+        self.check_soundness("after", sound, obj)
+    }
+
+    fn check_soundness(&self, when: &str, sound: Sound, obj: Obj) -> Result<(), Raised> {
+        let py = self.py;
+        let why = self.hook(|| {
+            let checks = py.import(pyo3::intern!(py, "picklet._sound"))?;
+            let why = checks.call_method1(when, (sound.name(), obj.bound(py)))?;
+            why.extract::<Option<String>>()
+        })?;
+        let Some(why) = why else { return Ok(()) };
+        self.fail(format!(
+            "the pickle holds {why}, which a safe load does not build; load with trust=True only \
+             if you trust the pickle wholly"
+        ))
+    }
+
+    /// The end of the pickle: an object that never got its state may not be let out.
+    pub(super) fn refuse_unfinished(&self) -> Result<(), Raised> {
+        let Some(left) = self.known.unfinished.values().next() else { return Ok(()) };
+        let name = callable_name(&left.obj().bound(self.py).get_type().into_any());
+        self.fail(format!("the pickle leaves an object of {name} without its state"))
     }
 
     pub(super) fn refuse_state<T>(&self, target: Obj) -> Result<T, Raised> {
@@ -404,6 +462,14 @@ impl<'py> Decoder<'_, 'py> {
             "a tuple with more than {KEY_DEPTH} levels or {KEY_ITEMS} items serves as a key or as \
              a set's member"
         ))
+    }
+}
+
+/// What is checked of what a step makes or changes.
+fn sound_of(admitted: &Admitted) -> Sound {
+    match admitted.class {
+        Rule::Listed(class) => class.sound,
+        _ => admitted.entry.sound,
     }
 }
 

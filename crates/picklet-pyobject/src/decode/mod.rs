@@ -387,6 +387,9 @@ impl<'a, 'py> Decoder<'a, 'py> {
     fn stop(&mut self) -> Result<Owned, Raised> {
         let value = self.pop()?;
         self.input.finish()?;
+        if self.options.guard.is_some() && !self.known.is_collecting() {
+            self.refuse_unfinished()?;
+        }
         Ok(value)
     }
 

@@ -1,0 +1,281 @@
+"""What shapes cannot tell: values that pandas' native code takes as places in memory.
+
+The safe loader asks here about live objects. ``before`` looks at the arguments of a call, or at a
+state, that native code would act on at once; ``after`` at the object that was made. Each gives
+``None``, or what is wrong in words that follow "the pickle holds". Every object met here was made
+by a global that the policy lists, so that asking it for its attributes runs no code of the
+pickle's. Nothing is imported but what the pickle's own listed globals have imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+__all__ = ["after", "before"]
+
+
+def before(sort: str, given: Any) -> str | None:
+    """What is wrong with arguments or a state."""
+    return _BEFORE[sort](given)
+
+
+def after(sort: str, made: Any) -> str | None:
+    """What is wrong with an object, now that it has its state."""
+    check = _AFTER.get(sort)
+    return check(made) if check else None
+
+
+def _numpy() -> Any:
+    return sys.modules["numpy"]
+
+
+def _is_array(value: Any, kinds: str) -> bool:
+    return isinstance(value, _numpy().ndarray) and value.dtype.kind in kinds
+
+
+def _forget_computed(obj: Any) -> None:
+    # What a pickle says was computed may be anything. It is computed anew when asked for.
+    attributes = getattr(obj, "__dict__", None)
+    if attributes is not None and attributes.get("_cache"):
+        attributes["_cache"] = {}
+    elif isinstance(getattr(obj, "_cache", None), dict):
+        obj._cache.clear()
+
+
+# Managers: where each block's rows lie.
+
+
+def _bounds(place: Any) -> tuple[int, int, int] | None:
+    """Lowest, highest and number of the rows of a place, or None when it is none."""
+    if isinstance(place, slice):
+        parts = (place.start, place.stop, place.step)
+        if not all(type(part) is int and abs(part) < 1 << 62 for part in parts if part is not None):
+            return None
+        start, step = place.start or 0, 1 if place.step is None else place.step
+        if place.stop is None or step == 0:
+            return None
+        rows = range(start, place.stop, step)
+        return (min(rows[0], rows[-1]), max(rows[0], rows[-1]), len(rows)) if rows else (0, 0, 0)
+    if not _is_array(place, "iu") or place.ndim != 1:
+        return None
+    return (int(place.min()), int(place.max()), len(place)) if len(place) else (0, 0, 0)
+
+
+def _covers(places: list[Any], rows: int) -> bool:
+    """Whether the places hold each row from 0 to ``rows`` exactly once."""
+    bounds = [_bounds(place) for place in places]
+    if sum(bound[2] if bound else rows + 1 for bound in bounds) != rows:
+        return False
+    if any(bound and bound[2] and (bound[0] < 0 or bound[1] >= rows) for bound in bounds):
+        return False
+    seen = _numpy().zeros(rows, dtype=bool)
+    for place in places:
+        seen[place] = True
+    return bool(seen.all())
+
+
+_MISPLACED = "a pandas frame whose blocks do not fill its axes"
+
+
+def _block_before(args: Any) -> str | None:
+    values, place, dimensions = args
+    if getattr(values, "ndim", 0) > 2 or dimensions not in (1, 2):
+        return "a pandas block of an unusual shape"
+    bound = _bounds(place)
+    if bound is None or bound[0] < 0:
+        return _MISPLACED
+    # A place for each row of the values; one array of pandas' own is one row.
+    rows = len(values) if dimensions == 1 or values.ndim == 2 else 1
+    return None if bound[2] == rows else _MISPLACED
+
+
+def _manager_before(given: Any) -> str | None:
+    if isinstance(given[-1], dict):
+        state = given[-1]
+        if "0.14.1" not in state or {"axes", "blocks"} - set(state["0.14.1"]):
+            return _MISPLACED
+        axes, blocks = state["0.14.1"]["axes"], state["0.14.1"]["blocks"]
+        if any({"values", "mgr_locs"} - set(block) for block in blocks):
+            return _MISPLACED
+        places = [block["mgr_locs"] for block in blocks]
+        arrays = [block["values"] for block in blocks]
+    else:
+        blocks, axes = given
+        if not isinstance(blocks, (tuple, list)):
+            blocks, axes = (blocks,), [axes]
+        places = [_place_of(block) for block in blocks]
+        arrays = [block.values for block in blocks]
+    if len(axes) not in (1, 2) or not _covers(places, len(axes[0])):
+        return _MISPLACED
+    fits = all(
+        len(array) == len(axes[0])
+        if len(axes) == 1
+        else array.shape[-1] == len(axes[1]) and (array.ndim == 1 or len(array) == _len(place))
+        for array, place in zip(arrays, places, strict=True)
+    )
+    return None if fits else _MISPLACED
+
+
+def _len(place: Any) -> int:
+    bound = _bounds(place)
+    return bound[2] if bound else -1
+
+
+def _place_of(block: Any) -> Any:
+    place = block.mgr_locs
+    return place.as_slice if place.is_slice_like else place.as_array
+
+
+def _manager(made: Any) -> str | None:
+    shape = tuple(len(axis) for axis in made.axes)
+    blocks = made.blocks
+    if len(shape) == 1:
+        fits = len(blocks) == 1 and len(blocks[0].values) == shape[0]
+    else:
+        fits = _covers([_place_of(block) for block in blocks], shape[0]) and all(
+            block.shape[0] == len(block.mgr_locs) and block.shape[1] == shape[1] for block in blocks
+        )
+    if not fits:
+        return _MISPLACED
+    # A list of axes that the pickle could still add to is not the one that is kept.
+    if isinstance(made.axes, list):
+        made.axes = list(made.axes)
+    return None
+
+
+def _frame(made: Any) -> str | None:
+    axes = 2 if type(made).__name__ == "DataFrame" else 1
+    return None if made._mgr.ndim == axes else _MISPLACED
+
+
+# Arrays.
+
+
+def _codes_fit(codes: Any, count: int) -> bool:
+    if not _is_array(codes, "i") or codes.ndim > 2:
+        return False
+    return not codes.size or (int(codes.min()) >= -1 and int(codes.max()) < count)
+
+
+def _array_backed(made: Any) -> str | None:
+    name, dtype = type(made).__name__, made.dtype
+    wrong = f"a pandas {name} of an unusual form"
+    data = getattr(made, "_ndarray", None)
+    if data is None:
+        data = made._codes if name == "Categorical" else made._data
+    if not isinstance(data, _numpy().ndarray) or data.ndim not in (1, 2):
+        return wrong
+    if name == "Categorical":
+        categories = getattr(dtype, "categories", None)
+        fits = categories is not None and _codes_fit(data, len(categories))
+    elif name == "PeriodArray":
+        fits = data.dtype == "i8" and hasattr(dtype, "freq")
+    elif name in ("DatetimeArray", "TimedeltaArray"):
+        fits = data.dtype.kind == ("M" if name == "DatetimeArray" else "m")
+        if fits and dtype != data.dtype:
+            unit = _numpy().datetime_data(data.dtype)[0]
+            fits = getattr(dtype, "unit", None) == unit
+    elif name.startswith("StringArray"):
+        fits = data.dtype == object and getattr(dtype, "name", None) in ("string", "str")
+    else:
+        fits = getattr(dtype, "numpy_dtype", None) == data.dtype
+    _forget_computed(made)
+    return None if fits else wrong
+
+
+def _masked(made: Any) -> str | None:
+    kinds = {"IntegerArray": "iu", "FloatingArray": "f", "BooleanArray": "b"}
+    data, mask = made._data, made._mask
+    _forget_computed(made)
+    if (
+        _is_array(data, kinds[type(made).__name__])
+        and _is_array(mask, "b")
+        and data.shape == mask.shape
+    ):
+        return None
+    return f"a pandas {type(made).__name__} of an unusual form"
+
+
+def _interval(made: Any) -> str | None:
+    _forget_computed(made)
+    left, right = made._left, made._right
+    if len(left) == len(right) and left.dtype == right.dtype:
+        return None
+    return "a pandas IntervalArray of an unusual form"
+
+
+def _sparse(made: Any) -> str | None:
+    _forget_computed(made)
+    index, values = made._sparse_index, made._sparse_values
+    if values.ndim == 1 and index.npoints == len(values) and made.dtype.subtype == values.dtype:
+        return None
+    return "a pandas SparseArray of an unusual form"
+
+
+def _index(made: Any) -> str | None:
+    if hasattr(made, "levels"):
+        codes, levels = made.codes, made.levels
+        fits = len(codes) == len(levels) and all(
+            _codes_fit(_numpy().asarray(code), len(level)) and len(code) == len(codes[0])
+            for code, level in zip(codes, levels, strict=True)
+        )
+        return None if fits else "a pandas MultiIndex whose codes are none of its levels'"
+    data = getattr(made, "_data", None)
+    if type(data).__name__ in ("DatetimeArray", "TimedeltaArray", "PeriodArray", "Categorical"):
+        return _array_backed(data)
+    return None
+
+
+# pyarrow.
+
+
+def _arrow_before(args: Any) -> str | None:
+    kind, _length, _nulls, _offset, buffers, children, dictionary = args[0]
+    if (
+        kind.num_fields == 0
+        and kind.num_buffers == len(buffers)
+        and not children
+        and dictionary is None
+    ):
+        return None
+    return "a pyarrow array of an unusual form"
+
+
+def _arrow(made: Any) -> str | None:
+    try:
+        made.validate(full=True)
+    except ValueError:
+        return "a pyarrow array whose buffers do not fit its type"
+    return None
+
+
+def _arrow_backed(made: Any) -> str | None:
+    data = getattr(made, "_pa_array", None)
+    data = made._data if data is None else data
+    _forget_computed(made)
+    wanted = getattr(made.dtype, "pyarrow_dtype", None)
+    text = str(data.type) in ("string", "large_string")
+    chunked = isinstance(data, sys.modules["pyarrow"].ChunkedArray)
+    if chunked and (text if wanted is None else wanted == data.type):
+        return None
+    return f"a pandas {type(made).__name__} of an unusual form"
+
+
+def _cache(made: Any) -> None:
+    _forget_computed(made)
+
+
+_BEFORE = {"block": _block_before, "manager": _manager_before, "arrow": _arrow_before}
+_AFTER = {
+    "array-backed": _array_backed,
+    "masked": _masked,
+    "interval": _interval,
+    "sparse": _sparse,
+    "arrow-backed": _arrow_backed,
+    "arrow": _arrow,
+    "index": _index,
+    "manager": _manager,
+    "frame": _frame,
+    "cache": _cache,
+}
