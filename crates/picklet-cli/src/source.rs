@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use anyhow::Result;
+use picklet_segments::store::is_url;
 use picklet_segments::{Error, Input, Location, Segments};
 
 use crate::summary::{Stopped, summarize};
@@ -21,16 +22,24 @@ pub(crate) fn is_dash(path: &Path) -> bool {
 
 impl Place {
     pub(crate) fn open(path: &Path) -> Result<Place> {
-        if !is_dash(path) && path.is_dir() {
-            return Ok(Place::Segments(Segments::open(&Location::local(path))?));
+        if !is_dash(path) && (path.is_dir() || leads_to_segments(path)) {
+            return Ok(Place::Segments(Segments::open(&Location::new(path)?)?));
         }
         Ok(Place::File(open(path)?))
     }
 }
 
+/// Whether a URL is that of a directory: all are, but those that end like a file that picklet reads.
+fn leads_to_segments(path: &Path) -> bool {
+    let file = path.extension().and_then(OsStr::to_str).is_some_and(|extension| {
+        ["pickle", "pkl", "p", "jsonl", "ndjson", "zst", "gz"].contains(&extension)
+    });
+    is_url(path) && !file
+}
+
 /// Opens a file. What comes through a pipe is copied into a temporary file first.
 pub(crate) fn open(path: &Path) -> Result<Input> {
-    Ok(if is_dash(path) { Input::stdin(None)? } else { Input::file(path)? })
+    Ok(if is_dash(path) { Input::stdin(None)? } else { Input::open(path)? })
 }
 
 /// All of a file's bytes.

@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::Xxh3 as Xxh3State;
 
 use crate::error::{Error, Result};
 use crate::manifest::{Source, Xxh3};
-use crate::store::ReadAt;
+use crate::store::{Location, ReadAt, is_url};
 
 /// How the bytes of an [`Input`] are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -69,6 +69,27 @@ impl Input {
             format: Format::Auto,
             _spool: None,
         })
+    }
+
+    /// The file at a path, or the object at a URL ([`Location::new`] says
+    /// which URLs there are).
+    ///
+    /// # Errors
+    /// As [`Input::file`] and [`Location::new`]; [`Error::Missing`] when there
+    /// is no such object.
+    pub fn open(text: impl AsRef<Path>) -> Result<Self> {
+        let path = text.as_ref();
+        let Some(url) = path.to_str().filter(|_| is_url(path)) else { return Input::file(path) };
+        let Some((folder, file)) = url.rsplit_once('/').filter(|(_, file)| !file.is_empty()) else {
+            return Err(Error::usage(format!(
+                "{url:?}: names a folder, and a file is needed here"
+            )));
+        };
+        let object = Location::new(folder)?.store().open(file).map_err(|error| match error {
+            Error::Missing(path) => Error::input(path, None, "there is no such object"),
+            error => error,
+        })?;
+        Input::read_at(url, object)
     }
 
     /// Standard input, read to its end into a temporary file in `folder`, or

@@ -33,7 +33,7 @@ pub(crate) struct Ls {
 
 impl Ls {
     pub(crate) fn run(&self, session: &mut Session<'_>) -> Result<Verdict> {
-        let segments = Segments::open(&Location::local(&self.directory))?;
+        let segments = Segments::open(&Location::new(&self.directory)?)?;
         if self.json {
             session.json(&as_json(&segments)?)?;
             return Ok(Verdict::Good);

@@ -152,8 +152,8 @@ fn timeout(text: &str) -> Result<Duration, String> {
 
 impl Map {
     pub(crate) fn run(&self, session: &mut Session<'_>) -> Result<Verdict> {
-        let segments = Segments::open(&Location::local(&self.directory))?;
-        let out = Location::local(&self.out);
+        let segments = Segments::open(&Location::new(&self.directory)?)?;
+        let out = Location::new(&self.out)?;
         let options = MapOptions {
             resume: !self.no_resume,
             only: (!self.only.is_empty()).then(|| self.only.clone()),

@@ -42,7 +42,7 @@ impl Merge {
             let message = "--json and -o - would both write to standard output; name a file";
             return Err(Error::usage(message).into());
         }
-        let segments = Segments::open(&Location::local(&self.directory))?;
+        let segments = Segments::open(&Location::new(&self.directory)?)?;
         let progress = session.progress("merge");
         let interrupted = catch_interrupts();
         let mut out = Output::create(&self.out, session)?;

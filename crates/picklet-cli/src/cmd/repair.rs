@@ -38,7 +38,7 @@ impl Repair {
         let progress = session.progress("repair");
         let options =
             VerifyOptions { inspect: Some(&inspect), progress: &*progress, ..Default::default() };
-        let report = repair(&Location::local(&self.directory), &options)?;
+        let report = repair(&Location::new(&self.directory)?, &options)?;
         drop(progress);
         let verdict = if report.nothing_lost() { Verdict::Good } else { Verdict::Bad };
         let kept = report.manifest.segments.len();

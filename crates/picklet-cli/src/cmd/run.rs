@@ -50,7 +50,7 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn run(&self, session: &mut Session<'_>) -> Result<Verdict> {
         let input = self.cut.open(&self.source)?;
-        let out = Location::local(&self.out);
+        let out = Location::new(&self.out)?;
         // Refused now rather than when the split is done. What is begun anew is removed here, so
         // that the map does not remove its own input.
         prepare(&out, !self.no_resume)?;
@@ -67,7 +67,7 @@ impl Run {
         drop(progress);
         let report = report?;
         if report.is_complete() {
-            std::fs::remove_dir_all(&between).map_err(|e| Error::io("remove", &between, e))?;
+            Location::new(&between)?.store().remove_all()?;
         }
         map::finish(session, &report, &self.out, self.json)
     }

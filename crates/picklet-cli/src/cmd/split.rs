@@ -174,7 +174,7 @@ pub(crate) fn run(
         interrupt: &interrupted,
         ..SplitOptions::default()
     };
-    split(input, &Location::local(out), &options)
+    split(input, &Location::new(out)?, &options)
 }
 
 /// `in: 4 segments, 1,000 items, 64.0 MB`.

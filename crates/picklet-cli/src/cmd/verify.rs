@@ -43,7 +43,7 @@ pub(crate) struct Verify {
 
 impl Verify {
     pub(crate) fn run(&self, session: &mut Session<'_>) -> Result<Verdict> {
-        let segments = Segments::open(&Location::local(&self.directory))?;
+        let segments = Segments::open(&Location::new(&self.directory)?)?;
         let progress = session.progress("verify");
         let options = VerifyOptions {
             threads: self.jobs,

@@ -64,7 +64,7 @@ impl<'a> Run<'a> {
         progress: &'a dyn Progress,
     ) -> Result<Run<'a>> {
         let began = Instant::now();
-        refuse_same(input.location().path(), out.path())?;
+        refuse_same(input.location(), out)?;
         let pairs = pairs(input, options.names.as_deref())?;
         let only = only(&pairs, options.only.as_deref())?;
         let resume = options.resume || only.is_some();
@@ -83,13 +83,19 @@ impl<'a> Run<'a> {
             writer.done().into_iter().map(|entry| (entry.file.clone(), entry.clone())).collect();
         discard_strangers(&mut writer, &pairs, kept.keys())?;
 
-        let from = absolute(input.location().path())?;
+        let from = absolute(input.location())?;
+        let private = if out.is_url() {
+            // Commands need files for what they write and say.
+            std::env::temp_dir().join(format!("picklet-{}", writer.publisher().session()))
+        } else {
+            absolute(out)?.join(name::PRIVATE)
+        };
         let mut run = Run {
             options,
             progress,
             tasks: Vec::new(),
             output: PublishTo {
-                directory: text(&absolute(out.path())?)?,
+                directory: text(&absolute(out)?)?,
                 session: writer.publisher().session().to_owned(),
             },
             report: MapReport { segments: pairs.len() as u64, ..MapReport::default() },
@@ -98,7 +104,7 @@ impl<'a> Run<'a> {
             digests: Vec::new(),
             complete_before,
             settled: 0,
-            private: absolute(out.path())?.join(name::PRIVATE),
+            private,
             replay,
             began,
         };
@@ -190,7 +196,7 @@ impl<'a> Run<'a> {
     fn count(&mut self, task: usize, bytes: u64, seconds: f64, peak_rss: Option<u64>) {
         let Some(task) = self.tasks.get(task) else { return };
         // Of an earlier run; mostly there is none.
-        let _ = std::fs::remove_file(self.record_path(&task.name));
+        let _ = self.writer.location().store().remove_note(&record_name(&task.name));
         self.progress.items(task.items.unwrap_or(0));
         self.progress.segment(&task.output);
         self.report.add(Mapped {
@@ -238,13 +244,10 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn record_path(&self, name: &str) -> PathBuf {
-        self.private.join("quarantine").join(format!("{name}.json"))
-    }
-
     /// Writes down all that is needed to replay a failure.
     fn record(&self, failure: &Failure) -> Result<()> {
-        let path = self.record_path(&failure.name);
+        let note = record_name(&failure.name);
+        let path = self.writer.location().path().join(name::PRIVATE).join("quarantine").join(&note);
         let io = |error| Error::io("write", &path, error);
         let mut value = serde_json::to_value(failure).map_err(|error| io(error.into()))?;
         if let Some(fields) = value.as_object_mut() {
@@ -254,8 +257,7 @@ impl<'a> Run<'a> {
         }
         let mut bytes = serde_json::to_vec_pretty(&value).map_err(|error| io(error.into()))?;
         bytes.push(b'\n');
-        std::fs::create_dir_all(self.private.join("quarantine")).map_err(io)?;
-        std::fs::write(&path, bytes).map_err(io)
+        self.writer.location().store().write_note(&note, &bytes)
     }
 
     /// Ends the run: writes the manifest unless segments were left for another run.
@@ -379,18 +381,31 @@ pub fn prepare(out: &Location, resume: bool) -> Result<()> {
     SegmentsWriter::create(out, existing, Header::new(Kind::Objects, FINGERPRINT)).map(drop)
 }
 
-fn refuse_same(input: &Path, out: &Path) -> Result<()> {
-    match (input.canonicalize(), out.canonicalize()) {
-        (Ok(a), Ok(b)) if a == b => Err(Error::usage(format!(
-            "{}: is the input and the output; give the outputs a directory of their own",
-            crate::error::Shown(out)
-        ))),
-        _ => Ok(()),
+fn refuse_same(input: &Location, out: &Location) -> Result<()> {
+    let same = match (input.local_path(), out.local_path()) {
+        (Some(input), Some(out)) => {
+            matches!((input.canonicalize(), out.canonicalize()), (Ok(a), Ok(b)) if a == b)
+        }
+        _ => input.is_url() && input.path() == out.path(),
+    };
+    if same {
+        return Err(Error::usage(format!(
+            "{out}: is the input and the output; give the outputs a directory of their own"
+        )));
     }
+    Ok(())
 }
 
-fn absolute(path: &Path) -> Result<PathBuf> {
+fn absolute(location: &Location) -> Result<PathBuf> {
+    let path = location.path();
+    if location.is_url() {
+        return Ok(path.to_owned());
+    }
     std::path::absolute(path).map_err(|error| Error::io("find", path, error))
+}
+
+fn record_name(segment: &str) -> String {
+    format!("{segment}.json")
 }
 
 fn text(path: &Path) -> Result<String> {

@@ -40,8 +40,11 @@ pub struct LocalStore {
     disk: Arc<dyn Disk>,
     root: PathBuf,
     journal: Mutex<JournalFile>,
-    drafts: AtomicU64,
 }
+
+/// Temporary files that this process has made. Not of one store: worker threads have each their
+/// own on the same directory.
+static DRAFTS: AtomicU64 = AtomicU64::new(0);
 
 /// The journal as this store has it open.
 enum JournalFile {
@@ -68,12 +71,7 @@ impl Guard for LocalGuard {}
 impl LocalStore {
     /// A store in the directory `root` of `disk`. Touches nothing yet.
     pub fn new(disk: Arc<dyn Disk>, root: PathBuf) -> Self {
-        LocalStore {
-            disk,
-            root,
-            journal: Mutex::new(JournalFile::Closed),
-            drafts: AtomicU64::new(0),
-        }
+        LocalStore { disk, root, journal: Mutex::new(JournalFile::Closed) }
     }
 
     fn private(&self) -> PathBuf {
@@ -142,7 +140,7 @@ impl LocalStore {
     /// Replaces `path` by `bytes`: temporary file beside it, fsync, rename,
     /// fsync of the directory.
     fn replace(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        let number = self.drafts.fetch_add(1, Ordering::Relaxed);
+        let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
         let temporary = self.private().join(format!("new-{}-{number}", std::process::id()));
         let result = self.write_and_rename(&temporary, path, bytes);
         if result.is_err() {
@@ -337,7 +335,7 @@ impl Store for LocalStore {
     }
 
     fn create(&self, session: &str, file: &str) -> Result<Box<dyn Publication>> {
-        let number = self.drafts.fetch_add(1, Ordering::Relaxed);
+        let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
         // Not the segment's name: with a suffix it could be too long for a file.
         let temporary = self.drafts_of(session).join(format!("{}-{number}", std::process::id()));
         let path = self.root.join(file);
@@ -399,6 +397,20 @@ impl Store for LocalStore {
         file.sync().map_err(|e| Error::io("fsync", &path, e))?;
         *journal = JournalFile::Open(file);
         Ok(())
+    }
+
+    fn write_note(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let dir = self.private().join("quarantine");
+        self.make_dirs(&dir)?;
+        self.replace(&dir.join(name), bytes)
+    }
+
+    fn remove_note(&self, name: &str) -> Result<()> {
+        self.remove_if_there(&self.private().join("quarantine").join(name))
+    }
+
+    fn remove_all(&self) -> Result<()> {
+        self.remove_tree(&self.root, 0)
     }
 
     fn clear_private(&self) -> Result<()> {

@@ -26,11 +26,13 @@ use crate::error::{Error, Result};
 
 pub mod disk;
 mod local;
+mod location;
+#[cfg(feature = "object-store")]
+mod remote;
 
 pub use disk::EntryKind;
 pub use local::LocalStore;
-
-use disk::{Disk, RealDisk};
+pub use location::{Location, is_url};
 
 /// Reading at given positions, from several threads at once.
 pub trait ReadAt: Send + Sync {
@@ -70,6 +72,10 @@ pub trait ReadAt: Send + Sync {
 impl ReadAt for File {
     #[cfg(unix)]
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        if i64::try_from(offset).is_err() {
+            // The system calls it an invalid argument; no file is so long.
+            return Ok(0);
+        }
         std::os::unix::fs::FileExt::read_at(self, buffer, offset)
     }
 
@@ -156,59 +162,6 @@ impl<R: ReadAt> io::Read for Sequential<R> {
     }
 }
 
-/// Where a segments directory is: a path of any form, UTF-8 or not.
-#[derive(Clone)]
-pub struct Location {
-    disk: Arc<dyn Disk>,
-    path: PathBuf,
-}
-
-impl Location {
-    /// A directory of the local file system.
-    pub fn local(path: impl Into<PathBuf>) -> Self {
-        Location::on_disk(Arc::new(RealDisk), path)
-    }
-
-    /// A directory on a [`Disk`] of one's own, for tests.
-    pub fn on_disk(disk: Arc<dyn Disk>, path: impl Into<PathBuf>) -> Self {
-        Location { disk, path: path.into() }
-    }
-
-    /// The directory's path.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// What can be done there. Touches nothing yet.
-    pub fn store(&self) -> Arc<dyn Store> {
-        Arc::new(LocalStore::new(self.disk.clone(), self.path.clone()))
-    }
-}
-
-impl From<PathBuf> for Location {
-    fn from(path: PathBuf) -> Self {
-        Location::local(path)
-    }
-}
-
-impl From<&Path> for Location {
-    fn from(path: &Path) -> Self {
-        Location::local(path)
-    }
-}
-
-impl fmt::Debug for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.path.fmt(f)
-    }
-}
-
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        crate::error::Shown(&self.path).fmt(f)
-    }
-}
-
 /// One thing found in a store: a segment, the manifest, or what others put there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
@@ -237,7 +190,7 @@ pub trait Publication: Write + Send {
 /// A place that holds segments, their manifest and journal. See the module's
 /// documentation for what every store promises.
 pub trait Store: fmt::Debug + Send + Sync {
-    /// The place, for messages and for [`Error`]s.
+    /// The place, a path or a URL, for messages and for [`Error`]s.
     fn path(&self) -> &Path;
 
     /// Everything at the top of the place, in no order; without picklet's own
@@ -302,6 +255,17 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Adds to the journal, durably. After an error the store refuses further
     /// additions: there may be half a line.
     fn append_journal(&self, bytes: &[u8]) -> Result<()>;
+
+    /// Writes down `bytes` about a segment beside those set aside, replacing
+    /// what was written of that name. For people: losing it loses no data.
+    fn write_note(&self, name: &str, bytes: &[u8]) -> Result<()>;
+
+    /// Removes such a note; no error when there is none.
+    fn remove_note(&self, name: &str) -> Result<()>;
+
+    /// Removes everything in the place, and the place. For places that
+    /// picklet has made for itself inside another.
+    fn remove_all(&self) -> Result<()>;
 
     /// Removes all of picklet's own but the lock and the journal: quarantine,
     /// drafts.
