@@ -273,9 +273,13 @@ class Different(Exception):
     pass
 
 
-def same(a, b, sharing=True):
+IMMUTABLE = (tuple, frozenset)
+
+
+def same(a, b, sharing=True, joined=False):
     """Raises Different unless the graphs of a and b are the same, sharing
-    included (of all but atoms)."""
+    included (of all but atoms). If joined, b may share what cannot change
+    where a has equal copies."""
     there, back, keep, pairs = {}, {}, [], set()
     todo = [(a, b, "")]
     while todo:
@@ -308,8 +312,9 @@ def same(a, b, sharing=True):
             if (id(a), id(b)) in pairs:
                 continue
             pairs.add((id(a), id(b)))
-        elif id(a) in there or id(b) in back:
-            if there.get(id(a)) != id(b) or back.get(id(b)) != id(a):
+        elif id(a) in there or (id(b) in back and not (joined and isinstance(a, IMMUTABLE))):
+            known = joined and isinstance(a, IMMUTABLE)
+            if there.get(id(a)) != id(b) or (back.get(id(b)) != id(a) and not known):
                 raise Different(f"{path}: shared otherwise than in the source: {a!r:.200}")
             continue
         there[id(a)], back[id(b)] = id(b), id(a)
@@ -387,6 +392,22 @@ def check_one(source, folder):
     return len(parts)
 
 
+def same_as_parts(folder, merged):
+    """The merged pickle has the sharing that each segment has."""
+    parts = []
+    for name in sorted(n for n in os.listdir(folder) if n.endswith(".pickle")):
+        with open(f"{folder}/{name}", "rb") as file:
+            parts.append(pickle.load(file))
+    if isinstance(merged, (set, frozenset)):
+        return
+    if isinstance(merged, dict):
+        want = [pair for part in parts for pair in part.items()]
+        got = list(merged.items())
+        same([list(pair) for pair in want], [list(pair) for pair in got], joined=True)
+    else:
+        same([item for part in parts for item in part], list(merged), joined=True)
+
+
 def check(folder):
     sources = sorted(n for n in os.listdir(folder) if n.endswith(".pickle"))
     checked = segments = 0
@@ -414,6 +435,7 @@ def check(folder):
                     same(whole, joined, sharing=False)
                     if "all" in split:
                         same(whole, joined)
+                    same_as_parts(f"{folder}/{split}", joined)
                 except Exception as error:
                     print(f"{split} merged: {type(error).__name__}: {error}"[:2000])
                     sys.exit(1)

@@ -1,6 +1,8 @@
 //! Joins whole pickles: the items of several containers in one, or several
 //! objects as the items of a list.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -9,8 +11,10 @@ use super::extract::top;
 use super::items::{Items, Step};
 use super::ops::*;
 use super::rebase::{Framer, Joiner, Stretch};
-use super::root::Root;
+use super::root::{Found, Root, find};
 use super::scan::{Event, NoTrace, Scanner};
+use super::splice::Texts;
+use super::symbols::{Nodes, look};
 use super::window::{Fault, Window};
 use super::{kind, told};
 use crate::error::{Error, Result};
@@ -31,10 +35,22 @@ pub(crate) struct Merged {
     protocol: u8,
     /// The form of the first container.
     form: Option<Root>,
+    /// What the first member holds, until it is added.
+    first: RefCell<Option<Held>>,
+    /// Texts that members refer to and that others before them may have.
+    wanted: HashSet<Box<[u8]>>,
+    wanted_bytes: usize,
 }
 
+/// Bytes of texts looked for, at most.
+const MOST_WANTED: usize = 128 << 20;
+
+/// What a member holds: its root, where its items end, and the memo entries
+/// that are the container.
+type Held = (Root, u64, Vec<u64>);
+
 /// The root of a member and, scanned to its end, where its items end.
-fn contents(input: &Input) -> Result<(Root, u64, Vec<u64>)> {
+fn contents(input: &Input) -> Result<Held> {
     for by_end in [false, true] {
         let root = match top(input, by_end)? {
             Ok(root) => root,
@@ -42,6 +58,10 @@ fn contents(input: &Input) -> Result<(Root, u64, Vec<u64>)> {
                 return Err(Error::NotAContainer { path: input.path().to_owned(), what });
             }
         };
+        // What stands on the stack was scanned by whoever found its end.
+        if let (0, Some(end), 1) = (root.batch_closer, root.body_end, root.stride()) {
+            return Ok((root, end, Vec::new()));
+        }
         let inner = || -> Result<Option<(u64, Vec<u64>)>, Fault> {
             let mut items = Items::new(Window::new(input.data(), input.size()), &root)?;
             loop {
@@ -61,7 +81,15 @@ fn contents(input: &Input) -> Result<(Root, u64, Vec<u64>)> {
 
 impl Merged {
     pub(crate) fn new(kind: Kind, objects: bool) -> Self {
-        Merged { kind, objects, protocol: 0, form: None }
+        Merged {
+            kind,
+            objects,
+            protocol: 0,
+            form: None,
+            first: RefCell::new(None),
+            wanted: HashSet::new(),
+            wanted_bytes: 0,
+        }
     }
 
     /// Takes the beginning of a member into account.
@@ -77,14 +105,39 @@ impl Merged {
             0
         };
         self.protocol = self.protocol.max(protocol);
-        if member.objects || self.form.is_some() {
+        if member.objects {
             return Ok(());
         }
-        let (root, ..) = contents(input)?;
-        if kind(root.container) != self.kind {
-            return Err(different(input, self.kind, &root));
+        if self.form.is_some() {
+            return self.want(input).map_err(|fault| told(fault.into(), input.path()));
         }
-        self.form = Some(root);
+        let held = contents(input)?;
+        let root = &held.0;
+        if kind(root.container) != self.kind {
+            return Err(different(input, self.kind, root));
+        }
+        self.form = Some(root.clone());
+        *self.first.borrow_mut() = Some(held);
+        Ok(())
+    }
+
+    /// Takes note of the texts in front of a member's items. What is odd about
+    /// it is found when it is added.
+    fn want(&mut self, input: &Input) -> Result<(), Fault> {
+        let (data, size) = (input.data(), input.size());
+        let mut window = Window::new(data, size);
+        let Some((from, before, protocol)) = beginning(&mut window) else { return Ok(()) };
+        let mut nodes = Nodes::default();
+        let look = look(data, from, size, before, protocol, &mut nodes)?;
+        let entries = look.popped.iter().filter(|popped| popped.immutable);
+        for id in entries.flat_map(|popped| popped.first..popped.after) {
+            let Some(node) = look.node(id).filter(|node| nodes.is_text(*node)) else { continue };
+            let operation = nodes.operation(node);
+            if self.wanted_bytes < MOST_WANTED && !self.wanted.contains(operation) {
+                self.wanted_bytes += operation.len() + 64;
+                self.wanted.insert(operation.into());
+            }
+        }
         Ok(())
     }
 
@@ -106,7 +159,30 @@ impl Merged {
         };
         framer.write_all(prefix).map_err(broken)?;
         let protocol = self.protocol;
-        Ok(Joining { merged: self, joiner: Joiner::new(framer, memo), name, protocol })
+        let texts = Texts::seeking(self.wanted.iter().map(AsRef::as_ref));
+        Ok(Joining { merged: self, joiner: Joiner::new(framer, memo, texts), name, protocol })
+    }
+}
+
+/// Where the items of a pickle seem to begin, the memo entries before them, and
+/// the protocol; looks at its first operations only.
+fn beginning(window: &mut Window<'_>) -> Option<(u64, u64, u8)> {
+    let (mut offset, mut protocol) = (0, 0);
+    loop {
+        let op = window.op(offset).ok()?;
+        match op.opcode {
+            PROTO => protocol = window.copy(op.payload, op.end).ok()?.first().copied()?,
+            FRAME => {}
+            MARK if !matches!(window.op(op.end).ok()?.opcode, LIST | DICT) => {
+                return Some((op.end, 0, protocol));
+            }
+            _ => break,
+        }
+        offset = op.end;
+    }
+    match find(window, 0).ok()? {
+        Found::Root(root) => Some((root.body, root.prefix_memo, root.protocol)),
+        Found::Other(_) => None,
     }
 }
 
@@ -138,7 +214,8 @@ impl<W: Write> Joining<'_, W> {
             object(&mut scanner, 0).map_err(|fault| told(fault.into(), input.path()))?;
             return self.object(input, 0);
         }
-        let (root, body_end, container_ids) = contents(input)?;
+        let held = self.merged.first.borrow_mut().take();
+        let (root, body_end, container_ids) = held.map_or_else(|| contents(input), Ok)?;
         let Some(form) = &self.merged.form else { return Ok(()) };
         if root.container != form.container || root.class != form.class {
             return Err(different(input, self.merged.kind, &root));
@@ -156,10 +233,12 @@ impl<W: Write> Joining<'_, W> {
         let Some(form) = &self.merged.form else { return Ok(()) };
         let stretch = Stretch {
             source: input.data(),
+            protocol: root.protocol,
             from: root.body,
             to: body_end,
             before: root.prefix_memo,
             alike: root.prefix == form.prefix,
+            share: true,
             container_ids: &container_ids,
         };
         let name = &self.name;
@@ -197,15 +276,17 @@ impl<W: Write> Joining<'_, W> {
         let mut failed = |error| -> Halt { Error::io("write", name, error).into() };
         let stretch = Stretch {
             source: input.data(),
+            protocol,
             from,
             to: input.size(),
             before: 0,
             alike: false,
+            share: false,
             container_ids: &[],
         };
         self.joiner
             .add(&stretch, &mut failed)
-            .and_then(|_| self.joiner.plain(&[APPEND], &mut failed))
+            .and_then(|()| self.joiner.plain(&[APPEND], &mut failed))
             .map_err(|halt| told(halt, input.path()))
     }
 

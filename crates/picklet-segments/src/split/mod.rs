@@ -46,7 +46,9 @@ mod root;
 mod scan;
 #[cfg(test)]
 mod scan_tests;
+mod splice;
 mod stream;
+mod symbols;
 mod walk;
 mod window;
 

@@ -1,12 +1,19 @@
 //! Puts stretches of several pickles into one: memo numbers are moved up so
 //! that each stretch has its own, and the bytes are framed anew.
+//!
+//! Objects that cannot change and that stand in what is written already are
+//! not written again. Those are what segments of one split share, and the keys
+//! of records that were written one segment at a time. They keep their short
+//! numbers, so that a merged pickle is as small as the one that was split.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 
 use super::emit::Halt;
 use super::ops::*;
-use super::walk::{Change, Ref, Walk};
-use super::window::Fault;
+use super::splice::{CONTAINER, IS_NONE, Ids, Memo, NOWHERE, Splice, Texts};
+use super::symbols::{Entry, Look, Popped, SHORT, look};
+use super::window::Window;
 use crate::store::ReadAt;
 
 /// Bytes that make a frame worth closing; CPython's own size.
@@ -72,15 +79,16 @@ impl<W: Write> Write for Framer<W> {
 /// Joins stretches.
 pub(crate) struct Joiner<W: Write> {
     pub(crate) out: Framer<W>,
-    /// The next memo number.
-    memo: u64,
-    /// Whether numbers were left out, so that MEMOIZE would count wrongly.
-    gaps: bool,
+    memo: Memo,
+    texts: Texts,
+    /// Entries of what stands before the first stretch.
+    prefix: u64,
 }
 
 /// A stretch of a pickle to be joined.
 pub(crate) struct Stretch<'a> {
     pub(crate) source: &'a dyn ReadAt,
+    pub(crate) protocol: u8,
     pub(crate) from: u64,
     /// Where it ends; with STOP before, there.
     pub(crate) to: u64,
@@ -88,14 +96,20 @@ pub(crate) struct Stretch<'a> {
     pub(crate) before: u64,
     /// Whether those before it are defined alike in what is written.
     pub(crate) alike: bool,
+    /// Whether objects that cannot change and are written already are referred
+    /// to, instead of being written again.
+    pub(crate) share: bool,
     /// Those that must not be referred to.
     pub(crate) container_ids: &'a [u64],
 }
 
+/// Memo entries of a stretch that are looked at on their own, at most.
+const MOST_ENTRIES: u64 = 1 << 24;
+
 impl<W: Write> Joiner<W> {
     /// A joiner that writes to `out`, where `memo` numbers are defined.
-    pub(crate) fn new(out: Framer<W>, memo: u64) -> Self {
-        Joiner { out, memo, gaps: false }
+    pub(crate) fn new(out: Framer<W>, memo: u64, texts: Texts) -> Self {
+        Joiner { out, memo: Memo { next: memo, gaps: false }, texts, prefix: memo }
     }
 
     /// Writes bytes that define nothing.
@@ -108,57 +122,128 @@ impl<W: Write> Joiner<W> {
         self.out.flush().map_err(&mut *failed)
     }
 
-    /// Writes a stretch, without STOP and FRAMEs. Returns where it ended.
+    /// Writes a stretch, without STOP and FRAMEs.
     pub(crate) fn add(
         &mut self,
         stretch: &Stretch<'_>,
         failed: &mut dyn FnMut(io::Error) -> Halt,
-    ) -> Result<u64, Halt> {
-        let base = self.memo;
-        let mut next = stretch.before;
-        let mut gaps = self.gaps;
-        let mut change = |found: &Ref| -> Result<Change, Halt> {
-            let moved = |id: u64| id - stretch.before + base;
-            match found.opcode {
-                FRAME | STOP => Ok(Change::Drop),
-                MEMOIZE => {
-                    let id = next;
-                    next += 1;
-                    Ok(if gaps { Change::Put(moved(id)) } else { Change::Keep })
-                }
-                BINPUT | LONG_BINPUT | PUT => {
-                    if found.id < next {
-                        return Err(unknown(found).into());
-                    }
-                    gaps |= found.id > next;
-                    next = found.id + 1;
-                    Ok(renumber(found.id, moved(found.id)))
-                }
-                _ if stretch.container_ids.contains(&found.id) => {
-                    Err(super::external::refers_to_container(found.at).into())
-                }
-                _ if found.id < stretch.before && stretch.alike => Ok(Change::Keep),
-                _ if found.id < stretch.before || found.id >= next => Err(unknown(found).into()),
-                _ => Ok(renumber(found.id, moved(found.id))),
+    ) -> Result<(), Halt> {
+        let Stretch { source, from, to, before, protocol, .. } = *stretch;
+        let look = if stretch.share {
+            look(source, from, to, before, protocol, &mut self.texts.nodes)?
+        } else {
+            Look { body: from, first: before, ..Look::default() }
+        };
+        let mut ids = self.ids(stretch, &look);
+        let learns = stretch.share && self.memo.next < SHORT;
+        if stretch.share {
+            self.replace(stretch, &look, &mut ids);
+            if !learns {
+                self.texts.truncate(look.nodes);
+            }
+        }
+        let mut splice = Splice::new(Window::new(source, to));
+        for popped in &look.popped {
+            if popped.immutable && self.is_there(popped, &look, &mut ids) {
+                ids.next = popped.after;
+                continue;
+            }
+            let (memo, texts) = (&mut self.memo, &mut self.texts);
+            splice.copy(
+                (popped.start, popped.end),
+                &mut ids,
+                memo,
+                texts,
+                &mut self.out,
+                failed,
+            )?;
+            if popped.immutable {
+                self.learn(&look, &ids, popped.first..popped.after);
+            }
+        }
+        let (memo, texts) = (&mut self.memo, &mut self.texts);
+        splice.copy((look.body, to), &mut ids, memo, texts, &mut self.out, failed)?;
+        if learns {
+            self.learn(&look, &ids, before..SHORT);
+        }
+        Ok(())
+    }
+
+    /// Where the entries are that are defined before the stretch.
+    fn ids(&self, stretch: &Stretch<'_>, look: &Look) -> Ids {
+        let low = SHORT.max(look.first).min(MOST_ENTRIES) as usize;
+        let mut ids = Ids { low: vec![NOWHERE; low], next: stretch.before, ..Ids::default() };
+        if stretch.alike {
+            for (id, place) in (0..stretch.before.min(self.prefix)).zip(&mut ids.low) {
+                *place = id;
+            }
+        }
+        for id in stretch.container_ids {
+            let place = usize::try_from(*id).ok().and_then(|id| ids.low.get_mut(id));
+            if let Some(place) = place.filter(|_| *id < stretch.before) {
+                *place = CONTAINER;
+            }
+        }
+        ids
+    }
+
+    /// Finds the texts and globals with short numbers that are written already.
+    fn replace(&self, stretch: &Stretch<'_>, look: &Look, ids: &mut Ids) {
+        ids.instead = vec![None; SHORT as usize];
+        ids.alias = vec![None; SHORT as usize];
+        let mut met = HashSet::new();
+        for id in stretch.before..SHORT {
+            let Some(node) = look.node(id).filter(|node| met.insert(*node)) else { continue };
+            let Some(there) = self.texts.known(node).filter(|there| *there < SHORT) else {
+                continue;
+            };
+            let table = if self.texts.nodes.is_text(node) {
+                &mut ids.instead
+            } else if self.texts.nodes.is_global(node) {
+                &mut ids.alias
+            } else {
+                continue;
+            };
+            if let Some(place) = table.get_mut(id as usize) {
+                *place = Some(there);
+            }
+        }
+    }
+
+    /// Whether all that an object has in the memo is written already; then
+    /// its entries are those.
+    fn is_there(&self, popped: &Popped, look: &Look, ids: &mut Ids) -> bool {
+        let there = |id| -> Option<u64> {
+            let node = match look.entry(id) {
+                Entry::Node(node) => node,
+                Entry::Gap => return Some(NOWHERE),
+                Entry::Unknown => return None,
+            };
+            match self.texts.known(node) {
+                None if self.texts.nodes.operation(node) == [NONE] => Some(IS_NONE),
+                known => known,
             }
         };
-        let mut walk = Walk::new(stretch.source, stretch.from, stretch.to, true);
-        let end = walk.copy(&mut self.out, failed, &mut change)?;
-        self.memo = next - stretch.before + base;
-        self.gaps = gaps;
-        self.out.flush().map_err(&mut *failed)?;
-        Ok(end)
+        let all: Option<Vec<u64>> = (popped.first..popped.after).map(there).collect();
+        let from = usize::try_from(popped.first).unwrap_or(usize::MAX);
+        match all.as_ref().and_then(|all| ids.low.get_mut(from..)?.get_mut(..all.len())) {
+            Some(places) => {
+                places.copy_from_slice(&all.unwrap_or_default());
+                true
+            }
+            None => false,
+        }
     }
-}
 
-fn renumber(old: u64, new: u64) -> Change {
-    if old == new { Change::Keep } else { Change::Id(new) }
-}
-
-#[cold]
-fn unknown(found: &Ref) -> Fault {
-    Fault::Bad(
-        found.at,
-        format!("memo entry {} is used where it cannot be; load and dump it anew first", found.id),
-    )
+    /// Takes note of where objects are now.
+    fn learn(&mut self, look: &Look, ids: &Ids, range: std::ops::Range<u64>) {
+        for id in range {
+            let place = usize::try_from(id).ok().and_then(|id| ids.low.get(id)).copied();
+            if let (Some(node), Some(place)) = (look.node(id), place)
+                && place < CONTAINER
+            {
+                self.texts.learn(node, place);
+            }
+        }
+    }
 }

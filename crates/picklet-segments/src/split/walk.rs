@@ -43,8 +43,6 @@ pub(crate) enum Change {
     Id(u64),
     /// It is left out.
     Drop,
-    /// It becomes a PUT with this number, whatever it was.
-    Put(u64),
 }
 
 /// A walk from one offset to another.
@@ -203,9 +201,6 @@ impl<'a> Walk<'a> {
                         match change {
                             Change::Id(id) => {
                                 write_id(found.opcode, id, out).map_err(&mut *failed)?;
-                            }
-                            Change::Put(id) => {
-                                write_id(LONG_BINPUT, id, out).map_err(&mut *failed)?;
                             }
                             Change::Keep | Change::Drop => {}
                         }

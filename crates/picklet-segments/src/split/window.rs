@@ -122,6 +122,13 @@ impl<'a> Window<'a> {
         self.buffer.get_mut(..len).unwrap_or_default()
     }
 
+    /// The block's bytes to change in place, with the zeros after them, which
+    /// are to be left alone.
+    pub(crate) fn whole_mut(&mut self) -> &mut [u8] {
+        let len = self.len;
+        self.buffer.get_mut(..len + SLOP).unwrap_or_default()
+    }
+
     /// Moves the block so that it begins at `offset`. What is in it already is
     /// kept, changes made in place included.
     pub(crate) fn load(&mut self, offset: u64) -> io::Result<()> {
