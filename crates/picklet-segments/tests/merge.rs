@@ -97,7 +97,7 @@ fn segments_that_were_written_one_by_one_share_their_keys_when_merged() {
     let code = format!(
         "{RECORDS}
 os.mkdir(f'{{folder}}/own')
-items = [{k: v for k, v in r.items() if k != 'valid'} for r in records('records')]
+items = [{{k: v for k, v in r.items() if k != 'valid'}} for r in records('records')]
 pickle.dump(items, open(f'{{folder}}/whole.pickle', 'wb'))
 for i in range(0, 6_000, 200):
     part = pickle.loads(pickle.dumps(items[i:i + 200]))
