@@ -4,7 +4,7 @@
 #   make build         the Python environment in .venv/ (with picklet), target/release/picklet
 #   make demo          split, map, save and load a real table of flights
 #   make test          every test and lint, Rust and Python
-#   make docs          the Rust reference in target/doc/
+#   make docs          the documentation in target/site/, the Rust reference included
 #   make corpora       every real pickle of some packages, fetched from the network, is read
 #   make bench         picklet beside its peers, as ratios
 #   make fuzz          every fuzz target, FUZZ_SECONDS each
@@ -72,10 +72,16 @@ test-python: build $(VENV)/test-tools
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-docs:
+$(VENV)/docs-tools: $(VENV)/build-tools
+	$(PIP) --group docs
+	@touch $@
+
+docs: build $(VENV)/docs-tools
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps \
 	  -p picklet-codec -p picklet-segments -p picklet -p picklet-cli
-	@echo "target/doc/picklet/index.html"
+	@rm -rf target/site/rust && cp -r target/doc target/site/rust
+	@echo "target/site/index.html"
 
 # Needs the network: a package that cannot be fetched is named, and the command fails.
 # With the interpreter's own pip: pip 25.3 and 26.3 do not find the old wheels that are read; 23.2 does.

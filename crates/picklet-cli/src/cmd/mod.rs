@@ -12,6 +12,7 @@ mod dis;
 mod get;
 mod info;
 mod ls;
+mod man;
 mod map;
 mod merge;
 mod optimize;
@@ -36,6 +37,7 @@ pub(crate) enum Command {
     Verify(verify::Verify),
     Repair(repair::Repair),
     Completions(completions::Completions),
+    Man(man::Manual),
 }
 
 impl Command {
@@ -54,6 +56,7 @@ impl Command {
             Command::Verify(command) => command.run(session),
             Command::Repair(command) => command.run(session),
             Command::Completions(command) => command.run(session),
+            Command::Man(command) => command.run(session),
         }
     }
 }
