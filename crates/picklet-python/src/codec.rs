@@ -1,13 +1,14 @@
 //! `dumps`, `loads` and their file forms as Python functions.
 
-use picklet_codec::policy::Policy;
 use picklet_pyobject::decode::{self, DecodeOptions, Guard, Unknown};
 use picklet_pyobject::encode::{self, Container, EncodeOptions, Hooks, Style};
 use picklet_pyobject::stub::Stub;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::PyBytes;
+
+use crate::policy::policy_from;
 
 pub(crate) fn encode_options(
     protocol: Option<i64>,
@@ -136,26 +137,15 @@ pub(crate) fn guard(
     if trust {
         return Ok(None);
     }
-    let mut policy = Policy::data();
-    if let Some(allow) = allow {
-        // A lone name, not its letters.
-        let names = match allow.cast::<PyString>() {
-            Ok(name) => vec![name.to_string()],
-            Err(_) => {
-                allow.try_iter()?.map(|name| name?.extract()).collect::<PyResult<Vec<String>>>()?
-            }
-        };
-        for name in names {
-            policy.allow(&name).map_err(|error| PyValueError::new_err(error.to_string()))?;
-        }
-    }
+    let policy = policy_from(allow)?;
     Ok(Some(Guard { policy, unknown }))
 }
 
 /// Load the pickle in `data`, safely: only what `allow` and the built-in policy list is imported.
 ///
-/// The policy holds Python's own data types, those of the standard library, and
-/// numpy's arrays. Anything else raises `UntrustedGlobalError` before it is
+/// The policy holds Python's own data types, those of the standard library,
+/// numpy's arrays and pandas' frames. `allow` takes names, a `Policy`, or the path
+/// of a TOML file. Anything else raises `UntrustedGlobalError` before it is
 /// imported; its `names` are what `allow` would have to list. `trust=True` gives
 /// pickle's full behaviour, which runs what the pickle says. With
 /// `unknown="stub"` unknown classes become inert `Stub` objects, which pickle

@@ -13,6 +13,7 @@ mod errors;
 mod health;
 mod map;
 mod pickler;
+mod policy;
 mod split;
 mod tools;
 
@@ -26,6 +27,7 @@ fn _picklet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     health::register(module)?;
     map::register(module)?;
     pickler::register(module)?;
+    policy::register(module)?;
     split::register(module)?;
     tools::register(module)
 }

@@ -75,6 +75,7 @@ pub mod de;
 mod graph;
 pub mod json;
 mod keys;
+pub mod policy;
 mod read;
 pub mod repr;
 pub mod ser;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use picklet::policy::{self, Policy};
 use picklet_segments::engine::{
     ExternalCommand, Failure, Function, LoadPolicy, MapOptions, MapReport, OnError, PythonWorkers,
     TextForm, WorkerCommand, map,
@@ -78,11 +79,14 @@ pub(crate) struct Worker {
     /// The Python interpreter for --call; picklet must be installed in it
     #[arg(long, value_name = "EXE", conflicts_with = "command")]
     python: Option<OsString>,
-    /// Allow segments to import this global, or module.* (may be repeated)
+    /// Allow segments to import this global, module.*, or a built-in policy (may be repeated)
     #[arg(long, value_name = "GLOBAL", conflicts_with = "command")]
     allow: Vec<String>,
+    /// Allow what this TOML file lists: its keys are policies, allow and strict
+    #[arg(long, value_name = "FILE", conflicts_with = "command")]
+    policy: Option<PathBuf>,
     /// Load segments as pickle does: runs whatever they say
-    #[arg(long, conflicts_with_all = ["command", "allow"])]
+    #[arg(long, conflicts_with_all = ["command", "allow", "policy"])]
     trust: bool,
 }
 
@@ -160,7 +164,7 @@ impl Map {
             ..self.how.options()
         };
         let progress = session.progress("map");
-        let worker = self.worker.command(session);
+        let worker = self.worker.command(session)?;
         let report = run(&segments, &out, &worker, &options, &*progress);
         drop(progress);
         finish(session, &report?, &self.out, self.json)
@@ -169,19 +173,31 @@ impl Map {
 
 impl Worker {
     /// The workers to start.
-    pub(crate) fn command(&self, session: &Session<'_>) -> WorkerCommand {
+    pub(crate) fn command(&self, session: &Session<'_>) -> Result<WorkerCommand> {
         let Some(call) = &self.call else {
             let mut command = ExternalCommand::new(self.command.clone());
             command.text = self.text.map(picklet::text::form);
-            return WorkerCommand::External(command);
+            return Ok(WorkerCommand::External(command));
         };
         let python = self.python.clone().unwrap_or_else(|| session.host.python.clone());
         let mut workers = PythonWorkers::new(python, Function::Call(call.clone()));
-        workers.policy = LoadPolicy { allow: self.allow.clone(), trust: self.trust };
+        workers.policy = LoadPolicy { allow: self.allowed()?, trust: self.trust };
         // Python puts the current directory there by itself, unless PYTHONSAFEPATH is set.
         let here = std::env::current_dir().ok();
         workers.sys_path.extend(here.and_then(|here| here.to_str().map(str::to_owned)));
-        WorkerCommand::Python(workers)
+        Ok(WorkerCommand::Python(workers))
+    }
+
+    /// The names that segments may import, checked here rather than by each worker.
+    fn allowed(&self) -> Result<Vec<String>> {
+        let mut policy = match &self.policy {
+            Some(file) => policy::read(file)?,
+            None => Policy::data(),
+        };
+        for name in &self.allow {
+            policy.allow(name)?;
+        }
+        Ok(policy.names())
     }
 }
 

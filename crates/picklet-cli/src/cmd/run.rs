@@ -49,6 +49,7 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn run(&self, session: &mut Session<'_>) -> Result<Verdict> {
+        let worker = self.worker.command(session)?;
         let input = self.cut.open(&self.source)?;
         let out = Location::new(&self.out)?;
         // Refused now rather than when the split is done. What is begun anew is removed here, so
@@ -61,7 +62,6 @@ impl Run {
         let segments = segments?;
 
         let progress = session.progress("map");
-        let worker = self.worker.command(session);
         let options = MapOptions { resume: true, ..self.how.options() };
         let report = map::run(&segments, &out, &worker, &options, &*progress);
         drop(progress);

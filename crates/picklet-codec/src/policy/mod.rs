@@ -86,6 +86,11 @@ impl Builtin {
         self.tables().iter().copied().flatten()
     }
 
+    fn names() -> String {
+        let names: Vec<&str> = Builtin::ALL.iter().map(|builtin| builtin.name()).collect();
+        names.join(", ")
+    }
+
     fn bit(self) -> u8 {
         1 << self as u8
     }
@@ -102,8 +107,7 @@ impl FromStr for Builtin {
 
     fn from_str(name: &str) -> Result<Builtin, String> {
         Builtin::ALL.iter().copied().find(|builtin| builtin.name() == name).ok_or_else(|| {
-            let names: Vec<&str> = Builtin::ALL.iter().map(|builtin| builtin.name()).collect();
-            format!("no built-in policy is called {name:?}; there are {}", names.join(", "))
+            format!("no built-in policy is called {name:?}; there are {}", Builtin::names())
         })
     }
 }
@@ -154,9 +158,10 @@ impl fmt::Display for BadName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "allow: {:?} is neither a full name such as \"package.module.Class\" nor all names of \
-             a module, \"package.module.*\"",
-            self.name
+            "allow: {:?} is neither a full name such as \"package.module.Class\", nor all names of \
+             a module, \"package.module.*\", nor a built-in policy ({})",
+            self.name,
+            Builtin::names()
         )
     }
 }
@@ -210,17 +215,29 @@ impl Policy {
         Builtin::ALL.iter().copied().filter(move |builtin| bits & builtin.bit() != 0)
     }
 
-    /// The caller's own names, `package.module.*` among them, in order.
+    /// What [`Policy::allow`] would have to be told for all but the `data` policy: built-in
+    /// policies first.
+    pub fn names(&self) -> Vec<String> {
+        let builtins = self.builtins().filter(|builtin| *builtin != Builtin::Data);
+        builtins.map(|builtin| builtin.name().to_owned()).chain(self.allowed()).collect()
+    }
+
+    /// The caller's own names, in order, and then `package.module.*`.
     pub fn allowed(&self) -> impl Iterator<Item = String> {
         let modules = self.modules.iter().map(|module| format!("{module}.*"));
         self.names.iter().cloned().chain(modules)
     }
 
-    /// Adds `package.module.Class`, or `package.module.*` for every name directly in that module.
+    /// Adds `package.module.Class`, `package.module.*` for every name directly in that module, or
+    /// a built-in policy by its name, `torch`.
     ///
     /// # Errors
-    /// [`BadName`] for anything else: a bare name, `*` alone or elsewhere than at the end.
+    /// [`BadName`] for anything else: another bare name, `*` alone or elsewhere than at the end.
     pub fn allow(&mut self, name: &str) -> Result<(), BadName> {
+        if let Ok(builtin) = name.parse::<Builtin>() {
+            self.builtins |= builtin.bit();
+            return Ok(());
+        }
         let bad = || BadName { name: name.to_owned() };
         let (module, last) = name.rsplit_once('.').ok_or_else(bad)?;
         let plain = |part: &str| {

@@ -71,6 +71,12 @@ impl Default for Options {
     }
 }
 
+/// What a global does that is known to run code or to lead there, as the end of the sentence
+/// "it …"; none for all others, which is no praise of them.
+pub fn known_danger(module: &str, name: &str) -> Option<&'static str> {
+    danger::known(module, name)
+}
+
 /// Bytes of the source in memory at one time.
 const WINDOW: usize = 1 << 18;
 

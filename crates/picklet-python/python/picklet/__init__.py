@@ -36,6 +36,7 @@ from picklet.errors import SegmentError, SegmentsError
 from picklet.health import Repaired, Verified, repair
 from picklet.mapping import Progress
 from picklet.picklers import Pickler, Unpickler
+from picklet.policy import Policy
 from picklet.segment_info import SegmentInfo
 from picklet.segments import Items, Segments, open
 from picklet.splitting import split
@@ -48,6 +49,7 @@ __all__ = [
     "PickleError",
     "Pickler",
     "PicklingError",
+    "Policy",
     "Progress",
     "Repaired",
     "SegmentError",

@@ -12,6 +12,8 @@ from typing import Any, Final, Literal, Protocol, Self, TypeAlias, final
 
 from typing_extensions import Buffer
 
+from picklet.policy import Allow
+
 __all__ = [
     "DEFAULT_PROTOCOL",
     "HIGHEST_PROTOCOL",
@@ -40,6 +42,11 @@ __all__ = [
     "merge",
     "optimize",
     "parse_size",
+    "policy_from_toml",
+    "policy_names",
+    "policy_of",
+    "policy_read",
+    "policy_to_toml",
     "publish",
     "repair",
     "run",
@@ -85,7 +92,7 @@ def loads(
     encoding: str = "ASCII",
     errors: str = "strict",
     buffers: Iterable[Any] | None = None,
-    allow: Iterable[str] | None = None,
+    allow: Allow = None,
     trust: bool = False,
     unknown: Literal["error", "stub"] | None = None,
 ) -> Any: ...
@@ -96,7 +103,7 @@ def load(
     encoding: str = "ASCII",
     errors: str = "strict",
     buffers: Iterable[Any] | None = None,
-    allow: Iterable[str] | None = None,
+    allow: Allow = None,
     trust: bool = False,
     unknown: Literal["error", "stub"] | None = None,
 ) -> Any: ...
@@ -160,7 +167,7 @@ class UnpicklerState:
         file: Any,
         fix_imports: bool,
         *,
-        allow: Iterable[str] | None = None,
+        allow: Allow = None,
         trust: bool = False,
         unknown: str | None = None,
     ) -> Self: ...
@@ -177,6 +184,12 @@ class UnpicklerState:
     def find_class(self, module: str, name: str) -> Any: ...
     def memo(self) -> dict[int, Any]: ...
     def set_memo(self, memo: dict[int, Any]) -> None: ...
+
+def policy_names(allow: Allow) -> list[str]: ...
+def policy_of(policies: list[str], allow: list[str], strict: bool) -> tuple[list[str], bool]: ...
+def policy_read(path: _Path) -> tuple[list[str], bool]: ...
+def policy_from_toml(text: str) -> tuple[list[str], bool]: ...
+def policy_to_toml(names: list[str], strict: bool) -> str: ...
 
 class UntrustedGlobalError(UnpicklingError):
     names: tuple[str, ...]

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, SupportsIndex
 from picklet import _picklet
 from picklet.errors import SegmentError
 from picklet.functions import describe
-from picklet.policy import Policy
+from picklet.policy import LoadRules
 
 __all__ = ["Progress", "run"]
 
@@ -38,7 +38,7 @@ class Progress(NamedTuple):
 
 def run(
     directory: _picklet.Directory,
-    policy: Policy,
+    policy: LoadRules,
     function: Callable[..., Any],
     out: str | os.PathLike[str],
     *,
@@ -74,7 +74,7 @@ def run(
     _raise_or_warn(json.loads(report), on_error, local)
 
 
-def _workers(function: Callable[..., Any], form: str, policy: Policy) -> dict[str, Any]:
+def _workers(function: Callable[..., Any], form: str, policy: LoadRules) -> dict[str, Any]:
     if not sys.executable:
         raise RuntimeError("sys.executable is not known here; map with workers=0")
     return {
@@ -97,7 +97,7 @@ def _sys_path() -> list[str]:
 class _InProcess:
     """Does in this process what a worker does in its own."""
 
-    def __init__(self, function: Callable[..., Any], form: str, policy: Policy) -> None:
+    def __init__(self, function: Callable[..., Any], form: str, policy: LoadRules) -> None:
         from picklet.worker import Worker
 
         self.worker = Worker.in_process(function, form, policy._asdict())

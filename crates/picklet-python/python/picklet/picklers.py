@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from picklet import _picklet, compat
+from picklet.policy import Allow
 
 __all__ = ["Pickler", "Unpickler"]
 
@@ -49,7 +50,7 @@ shlex.quote; if you trust it, load with allow=["shlex.quote"]
         encoding: str = "ASCII",
         errors: str = "strict",
         buffers: Iterable[Any] | None = (),
-        allow: Iterable[str] | None = None,
+        allow: Allow = None,
         trust: bool = False,
         unknown: Literal["error", "stub"] | None = None,
     ) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, SupportsIndex, cast, overload
 from picklet import _picklet, health, mapping
 from picklet.health import Repaired, Verified
 from picklet.mapping import Progress
-from picklet.policy import Policy
+from picklet.policy import Allow, LoadRules
 
 __all__ = ["Items", "Segments", "open"]
 
@@ -26,9 +26,7 @@ class SupportsWrite(Protocol):
         """Write all of ``data``."""
 
 
-def open(
-    path: str | os.PathLike[str], *, allow: Iterable[str] | None = None, trust: bool = False
-) -> Segments:
+def open(path: str | os.PathLike[str], *, allow: Allow = None, trust: bool = False) -> Segments:
     """Open a segments directory. Nothing is loaded yet.
 
     Segments are loaded safely: ``allow`` and ``trust`` mean what they mean for
@@ -42,7 +40,7 @@ def open(
     [4, 5, 6, 7]
     [8, 9]
     """
-    return Segments(_picklet.Directory(os.fspath(path)), Policy.of(allow, trust))
+    return Segments(_picklet.Directory(os.fspath(path)), LoadRules.of(allow, trust))
 
 
 class Segments(Sequence[Any]):
@@ -65,7 +63,7 @@ class Segments(Sequence[Any]):
 
     __slots__ = ("_directory", "_policy")
 
-    def __init__(self, directory: _picklet.Directory, policy: Policy) -> None:
+    def __init__(self, directory: _picklet.Directory, policy: LoadRules) -> None:
         """Use :func:`picklet.open` instead."""
         self._directory = directory
         self._policy = policy
@@ -308,7 +306,7 @@ class Items:
 
     __slots__ = ("_directory", "_firsts", "_policy")
 
-    def __init__(self, directory: _picklet.Directory, policy: Policy) -> None:
+    def __init__(self, directory: _picklet.Directory, policy: LoadRules) -> None:
         """Use ``segments.items`` instead."""
         self._directory = directory
         self._policy = policy

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any, Literal, NamedTuple, SupportsIndex
 
 from picklet import _picklet
-from picklet.policy import Policy
+from picklet.policy import Allow, LoadRules
 from picklet.segments import Segments
 
 __all__ = ["split"]
@@ -60,7 +60,7 @@ def split(
     parts: SupportsIndex | None = None,
     name: str = "data",
     names: Names | None = None,
-    allow: Iterable[str] | None = None,
+    allow: Allow = None,
     trust: bool = False,
     shared: Literal["warn", "error", "copy"] = "warn",
     resume: bool = False,
@@ -107,7 +107,7 @@ def split(
     if resume and overwrite:
         raise ValueError("give resume=True or overwrite=True, not both")
     target = Target.of(count, size, parts)
-    policy = Policy.of(allow, trust)
+    policy = LoadRules.of(allow, trust)
     existing = "resume" if resume else "overwrite" if overwrite else "refuse"
     folder = os.fspath(out)
     if _is_file(source):
