@@ -230,7 +230,10 @@ impl Input {
 
     /// What tells this input from others and from its own later states: size
     /// and a digest of both ends.
-    pub(crate) fn fingerprint(&self) -> Result<String> {
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn fingerprint(&self) -> Result<String> {
         let mut state = Xxh3State::new();
         let ends = [0, self.size.saturating_sub(ENDS as u64)];
         for start in ends {
@@ -244,7 +247,7 @@ impl Input {
     }
 
     /// What the manifest says of it.
-    pub(crate) fn describe(&self) -> Source {
+    pub fn describe(&self) -> Source {
         Source { name: self.name.clone(), bytes: Some(self.size), ..Source::default() }
     }
 }

@@ -19,6 +19,8 @@ mod optimize;
 mod repair;
 mod run;
 mod split;
+mod stitch;
+mod tiles;
 mod verify;
 
 /// What the program can do.
@@ -28,6 +30,7 @@ pub(crate) enum Command {
     Map(map::Map),
     Run(run::Run),
     Merge(merge::Merge),
+    Stitch(stitch::Stitch),
     Ls(ls::Ls),
     Cat(cat::Cat),
     Get(get::Get),
@@ -47,6 +50,7 @@ impl Command {
             Command::Run(command) => command.run(session),
             Command::Map(command) => command.run(session),
             Command::Merge(command) => command.run(session),
+            Command::Stitch(command) => command.run(session),
             Command::Cat(command) => command.run(session),
             Command::Get(command) => command.run(session),
             Command::Ls(command) => command.run(session),

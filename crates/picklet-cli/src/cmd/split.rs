@@ -10,6 +10,7 @@ use picklet_segments::{
 };
 use serde_json::json;
 
+use super::tiles::Tiles;
 use crate::failure::{Interrupted, Verdict, warn};
 use crate::host::{Session, catch_interrupts};
 use crate::show;
@@ -22,7 +23,9 @@ Examples:
   picklet split big.pickle -o in --count 10000     10,000 items in each
   picklet split big.pickle -o in --parts 8 --name day
   picklet split big.pickle -o in --resume          go on where Ctrl-C stopped it
-  zcat lines.jsonl.gz | picklet split - -o in      JSON Lines, a dict or list for each line";
+  zcat lines.jsonl.gz | picklet split - -o in      JSON Lines, a dict or list for each line
+  picklet split scene.npy -o in --tile 512x512 --overlap 32
+                                                   an array in tiles; picklet stitch joins them";
 
 /// Cut a pickle into segments, each a plain pickle, without loading it
 ///
@@ -40,6 +43,8 @@ pub(crate) struct Split {
     out: PathBuf,
     #[command(flatten)]
     how: Cut,
+    #[command(flatten)]
+    tiles: Tiles,
     /// Go on with an interrupted split of the same source; also on a fresh directory
     #[arg(long, conflicts_with = "overwrite")]
     resume: bool,
@@ -118,16 +123,14 @@ impl Split {
             (_, true) => Existing::Overwrite,
             _ => Existing::Refuse,
         };
+        if self.tiles.wanted() {
+            let (out, name) = (&self.out, &self.how.name);
+            return self.tiles.run(session, input, out, name, existing, self.json);
+        }
         let progress = session.progress("split");
         let report = run(&input, &self.out, &self.how, existing, &*progress);
         drop(progress);
-        let report = report.map_err(|error| match error {
-            Error::Interrupted => Interrupted(
-                "interrupted; what is finished is kept, and the same command with --resume goes on",
-            )
-            .into(),
-            error => anyhow::Error::from(error),
-        })?;
+        let report = report.map_err(kept_if_interrupted)?;
         for warning in &report.warnings {
             warn(warning);
         }
@@ -147,6 +150,17 @@ impl Split {
         }
         session.line(&summary(&report, &self.out))?;
         Ok(Verdict::Good)
+    }
+}
+
+/// An error, or what Ctrl-C means for a split.
+pub(crate) fn kept_if_interrupted(error: Error) -> anyhow::Error {
+    match error {
+        Error::Interrupted => Interrupted(
+            "interrupted; what is finished is kept, and the same command with --resume goes on",
+        )
+        .into(),
+        error => error.into(),
     }
 }
 

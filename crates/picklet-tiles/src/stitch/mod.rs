@@ -1,0 +1,278 @@
+//! Stitching: tiles, or what a map made of them, become one array again.
+//!
+//! ```text
+//! tiles of one band ── read, several at a time ── band in memory ── written, let go
+//! ```
+//!
+//! The array is written band by band along the first axis that was cut; a band is as high as a
+//! tile's core (and with blending, its halo), so memory is one band and the tiles being read.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use picklet_segments::{Error, NoProgress, Progress, Result, Segments, Totals};
+
+use crate::block::{Place, copy, elements};
+use crate::cut::default_workers;
+use crate::grid::{Grid, Tile, Window};
+use crate::layout::Layout;
+use crate::output;
+use crate::raw::zeros;
+
+mod fit;
+mod load;
+mod missing;
+
+pub(crate) use fit::Fit;
+pub(crate) use load::{Loaded, load};
+pub(crate) use missing::Missing;
+
+/// How tiles are joined where they overlap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Of each tile its core alone: exact, for every type.
+    #[default]
+    Crop,
+}
+
+impl FromStr for Mode {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Mode> {
+        match text {
+            "crop" => Ok(Mode::Crop),
+            _ => Err(Error::usage(format!("mode is crop, not {text:?}"))),
+        }
+    }
+}
+
+/// How to stitch.
+#[derive(Clone)]
+pub struct StitchOptions<'o> {
+    /// How tiles are joined where they overlap.
+    pub mode: Mode,
+    /// What stands where a tile is missing, as text: a number, `true`, `nan`. `None` refuses.
+    pub fill: Option<&'o str>,
+    /// Tiles read at the same time, each of which is in memory.
+    pub workers: usize,
+    /// Hears of tiles done.
+    pub progress: &'o dyn Progress,
+    /// Asked often whether to stop (Ctrl-C).
+    pub interrupt: &'o (dyn Fn() -> bool + Sync),
+}
+
+impl Default for StitchOptions<'_> {
+    fn default() -> Self {
+        StitchOptions {
+            mode: Mode::default(),
+            fill: None,
+            workers: default_workers(),
+            progress: &NoProgress,
+            interrupt: &|| false,
+        }
+    }
+}
+
+impl fmt::Debug for StitchOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StitchOptions")
+            .field("mode", &self.mode)
+            .field("fill", &self.fill)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a stitch made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StitchReport {
+    /// The array's shape.
+    pub shape: Vec<u64>,
+    /// The type of its elements, as `.npy` headers say it.
+    pub dtype: serde_json::Value,
+    /// Tiles joined.
+    pub tiles: u64,
+    /// Tiles that were missing and filled, by name.
+    pub filled: Vec<String>,
+}
+
+/// Joins the tiles in `segments` into one array in the file `out`, whose ending says what it is.
+///
+/// # Errors
+/// [`Error::Bad`] when tiles are missing and there is nothing to fill them with;
+/// [`Error::Damaged`]; [`Error::Input`] when a tile holds no array or one that does not fit the
+/// others; [`Error::Usage`] when `out` cannot hold such an array; [`Error::Io`];
+/// [`Error::Interrupted`]. `out` stays what it was.
+pub fn stitch(
+    segments: &Segments,
+    out: &Path,
+    options: &StitchOptions<'_>,
+) -> Result<StitchReport> {
+    let layout = Layout::of(segments)?;
+    let grid = &layout.grid;
+    let dir = segments.location().path();
+    let mut positions = HashMap::new();
+    for (position, entry) in segments.entries().iter().enumerate() {
+        positions.insert(layout.number(entry, dir)?, position);
+    }
+    let missing = Missing::find(segments, &layout, &mut positions)?;
+    if options.fill.is_none() {
+        missing.refuse(dir, &layout)?;
+    }
+    let Some((first, position)) = positions.iter().min() else {
+        return Err(missing.all_gone(dir));
+    };
+    let sample = load(segments, *position)?;
+    let fit = fit_of(grid, *first, &sample)
+        .map_err(|why| Error::input(segments.path(*position).unwrap_or_default(), None, why))?;
+    let item = sample.item;
+    drop(sample);
+    let Some((band_axis, source_axis)) = fit.band_axis() else {
+        return Err(Error::usage("a grid without an axis that is cut"));
+    };
+    options.progress.totals(Totals { segments: Some(positions.len() as u64), ..Totals::default() });
+    let fill = match options.fill {
+        Some(text) => Some(missing::element(text, &fit.dtype)?),
+        None => None,
+    };
+    let mut output = output::create(out, &fit.dtype, &fit.shape, band_axis)?;
+    let run = Run { segments, grid, fit: &fit, item, positions: &positions, options };
+    for (place, numbers) in bands(grid, source_axis).into_iter().enumerate() {
+        let band = band_window(grid, &fit, source_axis, place as u64)?;
+        let mut block = zeros(elements(&band.shape()).saturating_mul(item as u64), out)?;
+        if let Some(fill) = &fill {
+            missing::fill(&mut block, fill);
+        }
+        run.crop(&numbers, &band, &mut block)?;
+        let (low, high) = band.0.get(band_axis).copied().unwrap_or_default();
+        let unsigned = |place: i64| u64::try_from(place).unwrap_or(0);
+        output.band(unsigned(low), unsigned(high - low), &block)?;
+    }
+    output.finish()?;
+    Ok(StitchReport {
+        shape: fit.shape.clone(),
+        dtype: fit.dtype.descr().unwrap_or_default(),
+        tiles: positions.len() as u64,
+        filled: missing.names(),
+    })
+}
+
+fn fit_of(grid: &Grid, number: u64, loaded: &Loaded) -> Result<Fit, String> {
+    let tile = grid.tile(number).ok_or("is no tile of the grid")?;
+    Fit::new(grid, &tile, &loaded.dtype, &loaded.shape)
+}
+
+/// The numbers of the tiles in each band along an axis.
+fn bands(grid: &Grid, axis: usize) -> Vec<Vec<u64>> {
+    let counts = grid.counts();
+    let along = counts.get(axis).copied().unwrap_or(1);
+    // The axes before it have one tile each: it is the first that was cut.
+    let per_band = grid.len() / along.max(1);
+    (0..along).map(|place| (place * per_band..(place + 1) * per_band).collect()).collect()
+}
+
+/// The part of the whole that the cores of a band are.
+fn band_window(grid: &Grid, fit: &Fit, axis: usize, place: u64) -> Result<Window> {
+    let mut whole: Vec<(i64, i64)> =
+        grid.shape.iter().map(|side| (0, i64::try_from(*side).unwrap_or(i64::MAX))).collect();
+    if let (Some(side), Some(core)) = (whole.get_mut(axis), grid.core(axis, place)) {
+        *side = core;
+    }
+    fit.part(&Window(whole)).ok_or_else(|| {
+        Error::usage(
+            "a band of tiles ends between two elements of the whole; choose sides of tiles that \
+             the factor divides",
+        )
+    })
+}
+
+struct Run<'r> {
+    segments: &'r Segments,
+    grid: &'r Grid,
+    fit: &'r Fit,
+    item: usize,
+    positions: &'r HashMap<u64, usize>,
+    options: &'r StitchOptions<'r>,
+}
+
+impl Run<'_> {
+    /// Copies the cores of tiles into the band's block.
+    fn crop(&self, numbers: &[u64], band: &Window, block: &mut [u8]) -> Result<()> {
+        let band_shape = band.shape();
+        self.each(numbers, |tile, loaded| {
+            let (Some(core), Some(window)) =
+                (self.fit.part(&tile.core), self.fit.part(&tile.window))
+            else {
+                return Err(Error::usage("a core that begins or ends between two elements"));
+            };
+            let offsets = |base: &Window| -> Vec<u64> {
+                let offset = |((a, _), (b, _)): (&(i64, i64), &(i64, i64))| {
+                    u64::try_from(a - b).unwrap_or(0)
+                };
+                core.0.iter().zip(&base.0).map(offset).collect()
+            };
+            let (from, to) = (offsets(&window), offsets(band));
+            let source = Place { shape: &loaded.shape, start: &from };
+            let target = Place { shape: &band_shape, start: &to };
+            copy(loaded.elements(), source, block, target, &core.shape(), self.item);
+            Ok(())
+        })
+    }
+
+    /// Reads tiles, several at a time, and hands them on in any order.
+    fn each(
+        &self,
+        numbers: &[u64],
+        mut take: impl FnMut(&Tile, Loaded) -> Result<()>,
+    ) -> Result<()> {
+        let present: Vec<(u64, usize)> = numbers
+            .iter()
+            .filter_map(|number| Some((*number, *self.positions.get(number)?)))
+            .collect();
+        let workers = self.options.workers.clamp(1, present.len().max(1));
+        let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let (sender, receiver) = mpsc::sync_channel(workers);
+            for _ in 0..workers {
+                let sender = sender.clone();
+                let (next, stop, present) = (&next, &stop, &present);
+                scope.spawn(move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        let place = next.fetch_add(1, Ordering::Relaxed);
+                        let Some((number, position)) = present.get(place) else { return };
+                        if sender.send(self.load(*number, *position)).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+            drop(sender);
+            let mut result = Ok(());
+            for loaded in &receiver {
+                result = loaded.and_then(|(tile, loaded)| take(&tile, loaded));
+                if (self.options.interrupt)() {
+                    result = Err(Error::Interrupted);
+                }
+                if result.is_err() {
+                    break;
+                }
+                self.options.progress.segment("");
+            }
+            stop.store(true, Ordering::Relaxed);
+            drop(receiver);
+            result
+        })
+    }
+
+    fn load(&self, number: u64, position: usize) -> Result<(Tile, Loaded)> {
+        let loaded = load(self.segments, position)?;
+        let wrong =
+            |why: String| Error::input(self.segments.path(position).unwrap_or_default(), None, why);
+        let tile = self.grid.tile(number).ok_or_else(|| wrong("is no tile of the grid".into()))?;
+        self.fit.check(&tile, &loaded.dtype, &loaded.shape).map_err(wrong)?;
+        Ok((tile, loaded))
+    }
+}
