@@ -31,6 +31,7 @@ use crate::progress::{NoProgress, Progress, Totals};
 use crate::store::Location;
 use crate::writer::{EntryMeta, Existing, SegmentsWriter};
 
+mod block;
 mod checkpoint;
 mod cutter;
 mod emit;

@@ -1,7 +1,7 @@
 //! The scanner: one `match` over opcodes that keeps the height of the stack,
 //! the marks, the memo count, and for every stack slot where its value begins.
 //!
-//! It makes no object and copies no payload. It is a loop of its own beside the
+//! It makes no object and copies no payload. Its loop (`block.rs`) is one of its own beside the
 //! codec's machine because it is the loop that sees every byte of a 100 GB
 //! file; `scan_tests.rs` holds it to the codec's reader.
 //!
@@ -12,8 +12,9 @@
 
 use std::collections::VecDeque;
 
+use super::block::{descending, mixed, no_number};
 use super::ops::{self, *};
-use super::window::{Fault, SLOP, Window, unknown};
+use super::window::{Fault, SLOP, Window};
 
 /// Where a value begins.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -116,39 +117,50 @@ const KEEP: usize = 1 << 14;
 /// Slots at most: 64 MiB. Reached only by nesting.
 const MAX_SLOTS: usize = 1 << 22;
 /// Marks at most.
-const MAX_MARKS: usize = 1 << 20;
+pub(super) const MAX_MARKS: usize = 1 << 20;
 
 /// The scanner's state. See the module's documentation.
 pub(crate) struct Scanner<'a> {
-    window: Window<'a>,
+    pub(super) window: Window<'a>,
     /// Offset of the next operation.
-    offset: u64,
-    slots: Vec<Slot>,
-    height: usize,
-    marks: Vec<Mark>,
+    pub(super) offset: u64,
+    pub(super) slots: Vec<Slot>,
+    pub(super) height: usize,
+    pub(super) marks: Vec<Mark>,
     /// The next memo number.
-    memo: u64,
+    pub(super) memo: u64,
     /// Whether memo numbers were left out; MEMOIZE counts, PUT does not.
-    gaps: bool,
+    pub(super) gaps: bool,
     /// Whether MEMOIZE was met.
-    counted: bool,
+    pub(super) counted: bool,
     /// The last opcode that was no memo operation and no FRAME.
-    producer: u8,
+    pub(super) producer: u8,
     /// Frames seen, oldest first, when they are asked for.
-    frames: Option<VecDeque<Frame>>,
+    pub(super) frames: Option<VecDeque<Frame>>,
     /// Whether frames overlap: then they are left out of what is written.
-    odd_frames: bool,
+    pub(super) odd_frames: bool,
     /// Slots forgotten at the root, with no mark below.
     spilled: u64,
     /// Whether the first mark may be that of a batch of items.
-    batches: bool,
+    pub(super) batches: bool,
     /// Where the scanner stops by itself.
-    limit: u64,
+    pub(super) limit: u64,
 }
 
-enum Exit {
+/// Why the loop over a block came back.
+pub(super) enum Exit {
+    /// The next block is needed.
     More,
+    /// So is more of a line.
     Line,
+    /// The operation that begins at the offset, or one before it, reaches beyond the source.
+    CutOff,
+    /// What was pushed last ends beyond the block. The loop itself tells of it otherwise.
+    Beyond {
+        end: u64,
+        traced: bool,
+    },
+    /// There is no room for another slot.
     Full,
     Event(Event),
     Fault(Fault),
@@ -346,7 +358,7 @@ impl<'a> Scanner<'a> {
             if self.offset == self.limit {
                 return Ok(Event::Limit);
             }
-            if self.offset >= self.window.end() {
+            if self.offset >= self.window.end().min(self.limit) {
                 return Err(Fault::truncated(self.offset));
             }
             let base = self.window.base();
@@ -361,8 +373,10 @@ impl<'a> Scanner<'a> {
                     return Err(Fault::truncated(self.offset));
                 }
             }
+            let begun = self.offset;
             match self.block(trace) {
-                Exit::More => {}
+                Exit::More | Exit::Beyond { .. } => {}
+                Exit::CutOff => return Err(self.cut_off(begun)),
                 Exit::Event(event) => return Ok(event),
                 Exit::Fault(fault) => {
                     // What is cut off looks like something else now and then.
@@ -385,6 +399,17 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// The fault of the first operation from `offset` on that reaches beyond the source.
+    #[cold]
+    fn cut_off(&mut self, mut offset: u64) -> Fault {
+        loop {
+            match self.window.op(offset) {
+                Ok(op) => offset = op.end,
+                Err(fault) => return fault,
+            }
+        }
+    }
+
     /// An operation whose line is longer than the window.
     fn long_line<T: Trace>(&mut self, trace: &mut T) -> Result<Option<Event>, Fault> {
         let op = self.window.op(self.offset)?;
@@ -394,7 +419,8 @@ impl<'a> Scanner<'a> {
                 "a line of more than 256 KiB where a number or a name belongs",
             );
         }
-        while self.height >= self.slots.len() {
+        let nested = !T::ACTIVE && self.marks.len() > usize::from(self.batches);
+        while !nested && self.height >= self.slots.len() {
             if self.make_room(trace)? {
                 return Ok(Some(Event::Full));
             }
@@ -416,363 +442,6 @@ impl<'a> Scanner<'a> {
         };
         Ok((T::ACTIVE && trace.after(&after)).then_some(Event::Traced))
     }
-
-    /// Scans what is in the window.
-    #[expect(
-        clippy::indexing_slicing,
-        clippy::too_many_lines,
-        reason = "the one hot loop: `pos` is below the block's length, after which SLOP zeros lie; \
-                  slots are indexed below `height`, which push! keeps below their number"
-    )]
-    fn block<T: Trace>(&mut self, trace: &mut T) -> Exit {
-        let Scanner { window, slots, marks, frames, odd_frames, .. } = self;
-        let base = window.base();
-        let end_of_source = window.end();
-        let len = window.len();
-        let safe = if window.at_end() { len } else { len.saturating_sub(SLOP) };
-        let safe = safe.min(self.limit.saturating_sub(base).min(usize::MAX as u64) as usize);
-        let buf = window.bytes();
-        let slots = slots.as_mut_slice();
-        let room = slots.len();
-        let mut pos = (self.offset - base) as usize;
-        let mut h = self.height;
-        let mut memo = self.memo;
-        let mut gaps = self.gaps;
-        let mut producer = self.producer;
-        let mut counted = self.counted;
-        let mut fence = marks.last().map_or(0, |mark| mark.height);
-        let mut start = pos;
-
-        let exit = 'ops: loop {
-            if pos >= safe {
-                break if base + pos as u64 > end_of_source {
-                    Exit::Fault(cut_off(base + start as u64))
-                } else {
-                    Exit::More
-                };
-            }
-            start = pos;
-            let op = buf[pos];
-            let mut low = usize::MAX;
-            let mut makes = true;
-
-            macro_rules! push {
-                ($next:expr) => {{
-                    if h >= room {
-                        break 'ops Exit::Full;
-                    }
-                    slots[h] = Slot { start: base + pos as u64, memo };
-                    low = h;
-                    h += 1;
-                    pos = $next;
-                }};
-            }
-            macro_rules! below {
-                ($length:expr) => {
-                    break 'ops Exit::Event(Event::Op {
-                        opcode: op,
-                        at: base + pos as u64,
-                        end: base + (pos + $length) as u64,
-                    })
-                };
-            }
-            macro_rules! need {
-                ($count:expr) => {
-                    if h < fence + $count {
-                        below!(1);
-                    }
-                };
-            }
-            macro_rules! fail {
-                ($fault:expr) => {
-                    break 'ops Exit::Fault($fault)
-                };
-            }
-            macro_rules! line {
-                ($from:expr) => {{
-                    let from = $from;
-                    match memchr::memchr(b'\n', &buf[from.min(len)..len]) {
-                        Some(at) => from + at + 1,
-                        None => break 'ops Exit::Line,
-                    }
-                }};
-            }
-            macro_rules! counted {
-                ($width:expr, $signed:expr) => {{
-                    let count = ops::little(&buf[pos + 1..pos + 1 + $width]);
-                    if $signed && count > i32::MAX as u64 {
-                        fail!(Fault::Bad(base + pos as u64, "negative byte count".to_owned()));
-                    }
-                    if count > end_of_source {
-                        fail!(cut_off(base + pos as u64));
-                    }
-                    pos + 1 + $width + count as usize
-                }};
-            }
-            macro_rules! define {
-                ($id:expr, $next:expr) => {{
-                    let id: u64 = $id;
-                    let next: usize = $next;
-                    if h <= fence {
-                        below!(next - pos);
-                    }
-                    if id < memo {
-                        fail!(descending(base + pos as u64, id, memo));
-                    }
-                    gaps |= id > memo;
-                    if T::ACTIVE {
-                        trace.define(id, h - 1, slots[h - 1], producer);
-                    }
-                    memo = id + 1;
-                    makes = false;
-                    pos = next;
-                }};
-            }
-            macro_rules! get {
-                ($id:expr, $next:expr) => {{
-                    let id: u64 = $id;
-                    if id >= memo {
-                        fail!(undefined(base + pos as u64, id));
-                    }
-                    push!($next)
-                }};
-            }
-
-            match op {
-                NONE | NEWTRUE | NEWFALSE | EMPTY_LIST | EMPTY_DICT | EMPTY_TUPLE | EMPTY_SET => {
-                    push!(pos + 1)
-                }
-                BININT1 | EXT1 => push!(pos + 2),
-                BININT2 | EXT2 => push!(pos + 3),
-                BININT | EXT4 => push!(pos + 5),
-                BINFLOAT => push!(pos + 9),
-                SHORT_BINUNICODE | SHORT_BINSTRING | SHORT_BINBYTES | LONG1 => {
-                    push!(pos + 2 + usize::from(buf[pos + 1]))
-                }
-                BINUNICODE | BINBYTES => push!(counted!(4, false)),
-                BINSTRING | LONG4 => push!(counted!(4, true)),
-                BINUNICODE8 | BINBYTES8 | BYTEARRAY8 => push!(counted!(8, false)),
-                BINGET => {
-                    let id = buf[pos + 1];
-                    get!(u64::from(id), pos + 2);
-                    if T::REFS {
-                        trace.small_get(id);
-                    }
-                }
-                LONG_BINGET => {
-                    let id = ops::little(&buf[pos + 1..pos + 5]);
-                    get!(id, pos + 5);
-                    if T::REFS {
-                        trace.get(base + start as u64, id);
-                    }
-                }
-                MEMOIZE => {
-                    if gaps {
-                        fail!(mixed(base + pos as u64));
-                    }
-                    counted = true;
-                    define!(memo, pos + 1)
-                }
-                BINPUT => define!(u64::from(buf[pos + 1]), pos + 2),
-                LONG_BINPUT => {
-                    define!(ops::little(&buf[pos + 1..pos + 5]), pos + 5);
-                    if T::REFS {
-                        trace.put(base + start as u64);
-                    }
-                }
-                MARK => {
-                    if h >= room {
-                        break Exit::Full;
-                    }
-                    if marks.len() >= MAX_MARKS {
-                        fail!(Fault::Bad(
-                            base + pos as u64,
-                            format!(
-                                "more than {MAX_MARKS} marks are open here; this cannot be split"
-                            ),
-                        ));
-                    }
-                    marks.push(Mark {
-                        height: h,
-                        slot: Slot { start: base + pos as u64, memo },
-                        spilled: 0,
-                    });
-                    fence = h;
-                    pos += 1;
-                }
-                TUPLE | LIST | DICT | FROZENSET | OBJ => {
-                    let Some(mark) = marks.pop() else { below!(1) };
-                    h = mark.height;
-                    fence = marks.last().map_or(0, |mark| mark.height);
-                    slots[h] = mark.slot;
-                    low = h;
-                    h += 1;
-                    pos += 1;
-                }
-                APPENDS | SETITEMS | ADDITEMS => {
-                    let Some(&mark) = marks.last() else { below!(1) };
-                    let under = marks.len().checked_sub(2).map_or(0, |at| marks[at].height);
-                    if mark.height <= under {
-                        below!(1);
-                    }
-                    marks.pop();
-                    h = mark.height;
-                    fence = under;
-                    low = h;
-                    pos += 1;
-                }
-                TUPLE2 | REDUCE | NEWOBJ | STACK_GLOBAL => {
-                    need!(2);
-                    h -= 1;
-                    low = h - 1;
-                    pos += 1;
-                }
-                APPEND | BUILD => {
-                    need!(2);
-                    h -= 1;
-                    low = h;
-                    pos += 1;
-                }
-                TUPLE1 | BINPERSID => {
-                    need!(1);
-                    low = h - 1;
-                    pos += 1;
-                }
-                TUPLE3 | NEWOBJ_EX => {
-                    need!(3);
-                    h -= 2;
-                    low = h - 1;
-                    pos += 1;
-                }
-                SETITEM => {
-                    need!(3);
-                    h -= 2;
-                    low = h;
-                    pos += 1;
-                }
-                POP => {
-                    if h > fence {
-                        h -= 1;
-                        low = h;
-                    } else if marks.pop().is_some() {
-                        fence = marks.last().map_or(0, |mark| mark.height);
-                    } else {
-                        below!(1);
-                    }
-                    pos += 1;
-                }
-                POP_MARK => {
-                    let Some(mark) = marks.pop() else { below!(1) };
-                    h = mark.height;
-                    fence = marks.last().map_or(0, |mark| mark.height);
-                    low = h;
-                    pos += 1;
-                }
-                DUP => {
-                    need!(1);
-                    push!(pos + 1)
-                }
-                FRAME => {
-                    let length = ops::little(&buf[pos + 1..pos + 9]);
-                    let at = base + pos as u64;
-                    let end = at.saturating_add(9).saturating_add(length);
-                    if end > end_of_source {
-                        fail!(Fault::Bad(
-                            at,
-                            "a FRAME here is longer than the file: it was cut off".to_owned()
-                        ));
-                    }
-                    if let Some(frames) = frames.as_mut() {
-                        *odd_frames |= frames.back().is_some_and(|last| at < last.end);
-                        frames.push_back(Frame { at, end });
-                    }
-                    makes = false;
-                    pos += 9;
-                }
-                PROTO => {
-                    makes = false;
-                    pos += 2;
-                }
-                READONLY_BUFFER => {
-                    need!(1);
-                    pos += 1;
-                }
-                STOP => break Exit::Event(Event::Stop(base + pos as u64 + 1)),
-                FLOAT | INT | LONG | PERSID | STRING | UNICODE => push!(line!(pos + 1)),
-                GLOBAL => push!(line!(line!(pos + 1))),
-                INST => {
-                    let next = line!(line!(pos + 1));
-                    let Some(mark) = marks.pop() else { below!(next - pos) };
-                    h = mark.height;
-                    fence = marks.last().map_or(0, |mark| mark.height);
-                    slots[h] = mark.slot;
-                    low = h;
-                    h += 1;
-                    pos = next;
-                }
-                GET => {
-                    let next = line!(pos + 1);
-                    match text_id(&buf[pos + 1..next]) {
-                        Some(id) => {
-                            if T::REFS {
-                                trace.text(Some(id));
-                            }
-                            get!(id, next)
-                        }
-                        None => fail!(no_number(base + pos as u64)),
-                    }
-                }
-                PUT => {
-                    let next = line!(pos + 1);
-                    match text_id(&buf[pos + 1..next]) {
-                        Some(id) => {
-                            if T::REFS {
-                                trace.text(None);
-                            }
-                            define!(id, next)
-                        }
-                        None => fail!(no_number(base + pos as u64)),
-                    }
-                }
-                NEXT_BUFFER => fail!(Fault::Bad(
-                    base + pos as u64,
-                    "this pickle keeps buffers outside the file (buffer_callback=); \
-                     write it anew without, then split it"
-                        .to_owned()
-                )),
-                _ => fail!(unknown(base + pos as u64, op)),
-            }
-            if T::ACTIVE {
-                if makes {
-                    producer = op;
-                }
-                let after = After {
-                    opcode: op,
-                    at: base + start as u64,
-                    low,
-                    height: h,
-                    bare: op != MARK && fence < h,
-                    end: base + pos as u64,
-                    memo,
-                };
-                if trace.after(&after) {
-                    break Exit::Event(Event::Traced);
-                }
-            }
-        };
-        self.offset = base + pos as u64;
-        self.height = h;
-        self.memo = memo;
-        self.gaps = gaps;
-        self.producer = producer;
-        self.counted = counted;
-        match exit {
-            Exit::Event(Event::Op { at, end, .. }) if end > end_of_source => {
-                Exit::Fault(cut_off(at))
-            }
-            exit => exit,
-        }
-    }
 }
 
 /// The number in the line of a GET or PUT, its line feed included.
@@ -784,47 +453,4 @@ pub(crate) fn text_id(line: &[u8]) -> Option<u64> {
     digits
         .iter()
         .try_fold(0u64, |n, digit| digit.is_ascii_digit().then(|| n * 10 + u64::from(digit - b'0')))
-}
-
-#[cold]
-fn cut_off(at: u64) -> Fault {
-    Fault::truncated(at)
-}
-
-#[cold]
-fn no_number(at: u64) -> Fault {
-    Fault::Bad(at, "no memo number on this line: the pickle is damaged".to_owned())
-}
-
-#[cold]
-fn undefined(at: u64, id: u64) -> Fault {
-    Fault::Bad(
-        at,
-        format!(
-            "refers to memo entry {id}, which nothing before it in this pickle defines: it is \
-             damaged, or was written by one Pickler over several dump() calls"
-        ),
-    )
-}
-
-#[cold]
-fn descending(at: u64, id: u64, memo: u64) -> Fault {
-    Fault::Bad(
-        at,
-        format!(
-            "memo entry {id} is defined after entry {}; memo numbers that do not ascend cannot be \
-             split: load and dump it anew with pickle first",
-            memo.saturating_sub(1)
-        ),
-    )
-}
-
-#[cold]
-fn mixed(at: u64) -> Fault {
-    Fault::Bad(
-        at,
-        "counts memo entries with MEMOIZE after numbering them with gaps; this cannot be split: \
-         load and dump it anew with pickle first"
-            .to_owned(),
-    )
 }

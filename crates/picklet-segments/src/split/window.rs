@@ -13,6 +13,9 @@ use crate::store::ReadAt;
 /// stay in a core's own cache between scanning and writing.
 pub(crate) const BLOCK: usize = 256 * 1024;
 
+/// Bytes read at once after more than a block was skipped.
+const LANDING: usize = 8 * 1024;
+
 /// Bytes that may be looked at past the position without asking: the longest
 /// operation without payload has 9.
 pub(crate) const SLOP: usize = 16;
@@ -139,8 +142,11 @@ impl<'a> Window<'a> {
             self.buffer.copy_within(from..self.len, 0);
             filled = self.len - from;
         }
+        // After a large payload the next one may follow at once, and most of a
+        // block would be read for nothing.
+        let most = if self.len > 0 && offset > there + BLOCK as u64 { LANDING } else { BLOCK };
         self.base = offset;
-        let room = self.end.saturating_sub(offset).min(BLOCK as u64) as usize;
+        let room = self.end.saturating_sub(offset).min(most as u64) as usize;
         while filled < room {
             let free = self.buffer.get_mut(filled..room).unwrap_or_default();
             match self.source.read_at(offset + filled as u64, free) {
