@@ -5,6 +5,7 @@
 #   make demo          split, map, save and load a real table of flights
 #   make test          every test and lint, Rust and Python
 #   make docs          the documentation in target/site/, the Rust reference included
+#   make wheels        dist/*.whl for every Python found, each installed and tried alone
 #   make corpora       every real pickle of some packages, fetched from the network, is read
 #   make bench         picklet beside its peers, as ratios
 #   make fuzz          every fuzz target, FUZZ_SECONDS each
@@ -25,7 +26,7 @@ export PICKLET_PYTHON := $(CURDIR)/$(BIN)/python
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 PYTHON_SOURCES := $(shell find crates/picklet-python/python -name '*.py' -o -name '*.pyi') pyproject.toml
 
-.PHONY: build demo test test-rust test-python lint docs corpora bench fuzz test-engines clean
+.PHONY: build demo test test-rust test-python lint docs wheels corpora bench fuzz test-engines clean
 
 build: $(VENV)/installed target/release/picklet
 
@@ -82,6 +83,12 @@ docs: build $(VENV)/docs-tools
 	  -p picklet-codec -p picklet-segments -p picklet -p picklet-cli
 	@rm -rf target/site/rust && cp -r target/doc target/site/rust
 	@echo "target/site/index.html"
+
+# A wheel for each interpreter of the machine, installed where nothing else is, and tried there.
+wheels: $(VENV)/build-tools
+	rm -rf dist
+	$(BIN)/python crates/picklet-python/packaging/wheels.py build
+	$(BIN)/python crates/picklet-python/packaging/wheels.py try
 
 # Needs the network: a package that cannot be fetched is named, and the command fails.
 # With the interpreter's own pip: pip 25.3 and 26.3 do not find the old wheels that are read; 23.2 does.

@@ -1,0 +1,47 @@
+"""The runnable blocks of the documentation's pages, and how they are run.
+
+A page's blocks run in order in one empty folder. A `text` block after one that was run is what it
+prints, with `...` for what differs from run to run. `<!-- skip: REASON -->` before a block leaves
+it out; `<!-- engines -->` leaves it to `make test-engines`. The package is not imported here, so
+that the pages can be run against a wheel that is installed elsewhere.
+"""
+
+import doctest
+import os
+import re
+import subprocess
+from pathlib import Path
+
+BLOCK = re.compile(
+    r"^(?:<!-- (skip: [^>]+|engines) -->\n)?```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
+
+
+def blocks(text):
+    """(mark, language, code, what it prints or None) of each block that can be run."""
+    found = BLOCK.findall(text)
+    following = [*found[1:], ("", "", "")]
+    for (mark, language, code), (_, next_language, shown) in zip(found, following, strict=True):
+        if language in ("python", "sh"):
+            yield mark, language, code, shown if next_language == "text" else None
+
+
+def run_page(text, folder, python):
+    """Runs a page's blocks in `folder` with the interpreter `python`, and gives how many ran."""
+    path = os.pathsep.join([str(Path(python).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "PYTHONIOENCODING": "utf-8"}
+    same = doctest.OutputChecker().check_output
+    count = 0
+    for mark, language, code, shown in blocks(text):
+        if mark:
+            continue
+        command = [python, "-"] if language == "python" else ["bash", "-eu"]
+        done = subprocess.run(
+            command, input=code, text=True, encoding="utf-8", cwd=folder, env=environment,
+            capture_output=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
+        if shown is not None:
+            assert same(shown, done.stdout, doctest.ELLIPSIS), f"{code}\n{done.stdout}"
+        count += 1
+    return count
