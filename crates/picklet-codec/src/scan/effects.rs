@@ -3,13 +3,13 @@
 use super::finding::{Rule, Severity};
 use super::globals::Maker;
 use super::sym::{Sort, Sym};
-use super::tracer::{Tracer, index_of, tuple_of};
+use super::tracer::{Raw, Tracer, index_of, tuple_of};
 use super::view::{is_invisible, printable};
 use crate::arg::Arg;
 use crate::compat;
 use crate::error::ErrorKind;
 use crate::opcode::Opcode;
-use crate::policy::{self, Grows, Policy, Step, Verdict};
+use crate::policy::{self, Facts, Grows, Policy, Step, Subject as _, Verdict};
 
 /// A callable as a report names it.
 struct Named {
@@ -391,6 +391,7 @@ impl Tracer<'_> {
         };
         self.missed();
         let named = self.named(target);
+        self.raw = self.joblib_data(target, state);
         if let Some(global) = target
             .maker()
             .and_then(|number| self.known.globals.made_by(number)?.global)
@@ -450,6 +451,33 @@ impl Tracer<'_> {
             }
         }
         self.missed();
+    }
+
+    /// What joblib's loader reads from the file behind the BUILD of one of its wrappers.
+    fn joblib_data(&self, target: Sym, state: Sym) -> Option<Raw> {
+        let maker = target.maker().and_then(|number| self.known.globals.made_by(number))?;
+        if !maker.name.ends_with("joblib.numpy_pickle.NumpyArrayWrapper") {
+            return None;
+        }
+        let (mut padded, mut shape, mut dtype) = (false, None, None);
+        for pair in self.known.contents.items(&self.known.ring, state)?.chunks(2) {
+            let [key, value] = pair else { continue };
+            match self.known.text(*key)?.as_str() {
+                "numpy_array_alignment_bytes" => padded = value.is(Sort::Int),
+                "shape" => shape = Some(*value),
+                "dtype" => dtype = Some(*value),
+                _ => {}
+            }
+        }
+        let Facts::Dtype(dtype) = self.known.view(dtype?).facts() else { return None };
+        if dtype.has_object {
+            return Some(Raw { padded: false, bytes: None });
+        }
+        let mut bytes = dtype.itemsize;
+        for side in self.known.tuple_items(shape?)? {
+            bytes = bytes.checked_mul(u64::try_from(self.known.view(side).int()?).ok()?)?;
+        }
+        Some(Raw { padded, bytes: Some(bytes) })
     }
 
     /// APPEND(S), SETITEM(S), ADDITEMS on what is no list, dict or set.

@@ -48,7 +48,7 @@ pub use finding::{Damage, Finding, Import, MAX_FINDINGS, Report, Rule, Severity,
 pub use source::Source;
 
 use source::read_full;
-use tracer::{Inner, Ran, Said, Tracer};
+use tracer::{Inner, Ran, Raw, Said, Tracer};
 use view::Known;
 
 /// How a scan is done. Start from [`Options::default`].
@@ -119,11 +119,7 @@ impl<S: Source + ?Sized> Source for ByRef<'_, S> {
 }
 
 fn scan_dyn(source: &dyn Source, policy: &Policy, options: &Options) -> io::Result<Report> {
-    let mut scan = Scan {
-        tracer: Tracer::new(Known::new(source), policy, options),
-        window: Vec::new(),
-        searched: 0,
-    };
+    let mut scan = Scan::new(source, policy, options);
     scan.stream()?;
     let mut report = scan.tracer.report;
     report.imports = scan.tracer.known.globals.into_imports();
@@ -131,34 +127,59 @@ fn scan_dyn(source: &dyn Source, policy: &Policy, options: &Options) -> io::Resu
     Ok(report)
 }
 
-/// Whether `source` begins with something that reads like a pickle: to its STOP, to an import or
-/// a call, or through a good many opcodes.
+/// What the beginning of some bytes looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// A pickle that can be read to its STOP, which is not the whole of what was looked at when
+    /// more follows; or one so long that it was not read to its end.
+    Pickle,
+    /// The beginning of a pickle: it says so (PROTO), imports something, or goes on for many
+    /// opcodes before it fails.
+    Broken,
+    /// Something else.
+    Else,
+}
+
+/// What `source` begins with, found out by running a few thousand opcodes of it.
 ///
 /// # Errors
 /// Those of the source.
-pub fn looks_like_a_pickle<S: Source + ?Sized>(source: &S) -> io::Result<bool> {
+pub fn look<S: Source + ?Sized>(source: &S) -> io::Result<Look> {
     let source = ByRef(source);
     let (policy, options) = (Policy::data(), Options::default());
-    let mut scan = Scan {
-        tracer: Tracer::new(Known::new(&source), &policy, &options),
-        window: Vec::new(),
-        searched: 0,
-    };
+    let mut scan = Scan::new(&source, &policy, &options);
+    let mut head = [0; 3];
+    let read = read_full(&source, 0, &mut head)?;
     let mut budget = TRIED;
-    let ran = scan.pickle(0, &mut budget)?;
-    Ok(match ran {
-        Ran::Stopped(_) | Ran::Tired => true,
-        Ran::Failed(_) | Ran::More(_) => scan.tracer.effects > 0 || TRIED - budget > 64,
+    Ok(match scan.pickle(0, &mut budget)? {
+        // Nearly any two letters are a pickle of nothing.
+        Ran::Stopped(end) if end > 4 || end == source.len() => Look::Pickle,
+        Ran::Tired => Look::Pickle,
+        _ if read == 3 && matches!(head, [0x80, 0..=5, _]) => Look::Broken,
+        _ if scan.tracer.effects > 0 || TRIED - budget > 64 => Look::Broken,
+        _ => Look::Else,
     })
 }
 
 struct Scan<'s> {
     tracer: Tracer<'s>,
     window: Vec<u8>,
-    searched: u64,
+    /// Opcodes that the search has run.
+    tried: u64,
+    /// Pickles within pickles that are being run.
+    within: u64,
 }
 
-impl Scan<'_> {
+impl<'s> Scan<'s> {
+    fn new(source: &'s dyn Source, policy: &'s Policy, options: &'s Options) -> Scan<'s> {
+        Scan {
+            tracer: Tracer::new(Known::new(source), policy, options),
+            window: Vec::new(),
+            tried: 0,
+            within: 0,
+        }
+    }
+
     fn source(&self) -> &dyn Source {
         self.tracer.known.source
     }
@@ -194,7 +215,7 @@ impl Scan<'_> {
                     let _ = found;
                     return Ok(());
                 }
-                Ran::Failed(_) | Ran::More(_) | Ran::Tired => {
+                Ran::Failed(_) | Ran::More(_) | Ran::Tired | Ran::Raw(..) => {
                     return self.behind(at, len);
                 }
             }
@@ -245,27 +266,30 @@ impl Scan<'_> {
     fn hidden(&mut self, start: u64, end: u64, in_damaged: bool) -> io::Result<u64> {
         let mut hits = Vec::new();
         let source = self.tracer.known.source;
-        let room = search::SEARCHED.saturating_sub(self.searched);
-        let until = end.min(start.saturating_add(room));
-        self.searched += until - start;
+        let mut until = end;
+        let cap = (end - start).saturating_mul(TRIED_PER_BYTE).saturating_add(1 << 20);
         {
-            let probe_policy = self.tracer.policy;
-            let options = self.tracer.options;
-            let mut probe = Scan {
-                tracer: Tracer::new(Known::new(source), probe_policy, options),
-                window: Vec::new(),
-                searched: 0,
-            };
+            let mut probe = Scan::new(source, self.tracer.policy, self.tracer.options);
             let mut failed = None;
-            search::candidates(source, start, until, |at| match probe.try_at(at) {
-                Ok(Some(end)) => {
-                    hits.push(at);
-                    (hits.len() < MAX_HIDDEN).then_some(end)
+            search::candidates(source, start, end, |at| {
+                if probe.tried > cap {
+                    until = at;
+                    return None;
                 }
-                Ok(None) => Some(at + 1),
-                Err(error) => {
-                    failed = Some(error);
-                    None
+                match probe.try_at(at) {
+                    Ok(Some(next)) => {
+                        hits.push(at);
+                        if hits.len() >= MAX_HIDDEN {
+                            until = next;
+                            return None;
+                        }
+                        Some(next)
+                    }
+                    Ok(None) => Some(at + 1),
+                    Err(error) => {
+                        failed = Some(error);
+                        None
+                    }
                 }
             })?;
             if let Some(error) = failed {
@@ -292,8 +316,8 @@ impl Scan<'_> {
             self.tracer.add(Rule::UnscannedMember, Severity::Suspicious, Said {
                 offset: until,
                 reason: format!(
-                    "{} bytes from byte {until} on were not searched for pickles: there are too \
-                     many of them",
+                    "{} bytes from byte {until} on were not searched for pickles: there were too \
+                     many before",
                     end - until
                 ),
                 ..Said::default()
@@ -308,12 +332,14 @@ impl Scan<'_> {
         self.tracer.report = Report::default();
         self.tracer.alike.clear();
         let mut budget = TRIED;
-        let first = {
+        let first: u8 = {
             let mut head = [0; 1];
             read_full(self.source(), at, &mut head)?;
             head[0]
         };
-        Ok(match self.pickle(at, &mut budget)? {
+        let ran = self.pickle(at, &mut budget)?;
+        self.tried += TRIED - budget;
+        Ok(match ran {
             Ran::Stopped(end) => {
                 let said = first == 0x80 && TRIED - budget > 2;
                 (said || self.tracer.effects > 0).then_some(end)
@@ -323,7 +349,7 @@ impl Scan<'_> {
             Ran::Failed(error) => {
                 (self.tracer.effects > 1).then(|| error.offset().unwrap_or(at).max(at + 1))
             }
-            Ran::More(_) => None,
+            Ran::More(_) | Ran::Raw(..) => None,
         })
     }
 
@@ -358,23 +384,29 @@ impl Scan<'_> {
     /// One pickle, of at most `budget` opcodes.
     fn pickle(&mut self, at: u64, budget: &mut u64) -> io::Result<Ran> {
         self.tracer.begin(at);
-        if let Some(all) = self.tracer.known.source.as_slice() {
-            let from = usize::try_from(at).ok().and_then(|at| all.get(at..)).unwrap_or_default();
-            return Ok(self.tracer.run(from, at, true, budget));
-        }
-        let len = self.source().len();
-        let mut size = if *budget <= TRIED { 1 << 12 } else { WINDOW };
+        // The search runs many that are none.
+        let trial = *budget <= TRIED;
+        let mut size = if trial { 1 << 12 } else { WINDOW };
         let mut base = at;
         loop {
-            let want = usize::try_from(len.saturating_sub(base)).unwrap_or(usize::MAX).min(size);
-            let mut window = std::mem::take(&mut self.window);
-            window.resize(want, 0);
-            let read = read_full(self.tracer.known.source, base, &mut window)?;
-            window.truncate(read);
-            let last = base + read as u64 >= len || read < want;
-            let ran = self.tracer.run(&window, base, last, budget);
-            self.window = window;
-            let Ran::More(next) = ran else { return Ok(ran) };
+            let ran = match self.tracer.known.source.as_slice() {
+                Some(all) => {
+                    let from = usize::try_from(base).ok().and_then(|base| all.get(base..));
+                    self.tracer.run(from.unwrap_or_default(), base, true, budget)
+                }
+                None => self.stretch(base, size, budget)?,
+            };
+            let next = match ran {
+                Ran::More(next) => next,
+                Ran::Raw(end, raw) => match self.pass_raw(end, raw, budget)? {
+                    Ok(next) => {
+                        base = next;
+                        continue;
+                    }
+                    Err(ran) => return Ok(ran),
+                },
+                ended => return Ok(ended),
+            };
             if next > base {
                 base = next;
                 size = size.min(WINDOW);
@@ -384,10 +416,58 @@ impl Scan<'_> {
             match self.large(base)? {
                 Large::Passed(end) => base = end,
                 Large::Failed(error) => return Ok(Ran::Failed(error)),
+                Large::Line if trial && size > 1 << 16 => return Ok(Ran::More(base)),
                 Large::Line if size < LONGEST_LINE => size = (size * 4).max(WINDOW),
                 Large::Line => return Ok(self.endless_line(base)),
             }
         }
+    }
+
+    /// Runs what a window of `size` bytes from `base` holds.
+    fn stretch(&mut self, base: u64, size: usize, budget: &mut u64) -> io::Result<Ran> {
+        let len = self.source().len();
+        let want = usize::try_from(len.saturating_sub(base)).unwrap_or(usize::MAX).min(size);
+        let mut window = std::mem::take(&mut self.window);
+        window.resize(want, 0);
+        let read = read_full(self.tracer.known.source, base, &mut window)?;
+        window.truncate(read);
+        let last = base + read as u64 >= len || read < want;
+        let ran = self.tracer.run(&window, base, last, budget);
+        self.window = window;
+        Ok(ran)
+    }
+
+    /// Passes what joblib keeps behind `at`; gives where the opcodes go on, or how it failed.
+    fn pass_raw(&mut self, at: u64, raw: Raw, budget: &mut u64) -> io::Result<Result<u64, Ran>> {
+        let len = self.source().len();
+        let mut start = at;
+        if raw.padded {
+            let mut padding = [0];
+            read_full(self.source(), at, &mut padding)?;
+            start += 1 + u64::from(padding[0]);
+        }
+        let Some(bytes) = raw.bytes else {
+            if self.within >= MAX_WITHIN {
+                let kind = ErrorKind::Limit { limit: "joblib_depth", cap: MAX_WITHIN };
+                return Ok(Err(Ran::Failed(Error::new(kind, at, None))));
+            }
+            // Objects: a pickle of its own, with a memo of its own.
+            let aside = self.tracer.set_aside();
+            self.within += 1;
+            let ran = self.pickle(start, budget)?;
+            self.within -= 1;
+            self.tracer.resume(aside);
+            return Ok(match ran {
+                Ran::Stopped(end) => Ok(end),
+                other => Err(other),
+            });
+        };
+        let left = len.saturating_sub(start);
+        if bytes > left {
+            let kind = ErrorKind::Truncated { needed: bytes, left };
+            return Ok(Err(Ran::Failed(Error::new(kind, at, None))));
+        }
+        Ok(Ok(start + bytes))
     }
 
     fn endless_line(&mut self, offset: u64) -> Ran {
@@ -490,6 +570,12 @@ impl Scan<'_> {
     }
 }
 
+/// Pickles of joblib's object arrays within one another.
+const MAX_WITHIN: u64 = 8;
+
+/// Opcodes that a search may run for each byte that it searches.
+const TRIED_PER_BYTE: u64 = 4;
+
 /// Hidden pickles that one search reports.
 const MAX_HIDDEN: usize = 100;
 
@@ -505,11 +591,7 @@ fn scan_inner(
     policy: &Policy,
     options: &Options,
 ) -> io::Result<Option<Report>> {
-    let mut scan = Scan {
-        tracer: Tracer::new(Known::new(source), policy, options),
-        window: Vec::new(),
-        searched: 0,
-    };
+    let mut scan = Scan::new(source, policy, options);
     let ran = scan.whole_pickle(0)?;
     match ran {
         Ran::Stopped(_) => {}

@@ -5,9 +5,6 @@
 
 use super::source::{Source, read_full};
 
-/// Bytes that are looked at in one run of the search before it says that it stopped.
-pub(super) const SEARCHED: u64 = 256 << 20;
-
 /// Bytes of the source that are searched at a time, and how much of them is looked at again.
 const BLOCK: usize = 1 << 20;
 const OVERLAP: usize = 1 << 10;

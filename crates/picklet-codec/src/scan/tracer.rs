@@ -24,6 +24,27 @@ pub(super) struct Inner {
     pub(super) len: u64,
 }
 
+/// Data of joblib's that stand between two opcodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Raw {
+    /// A byte says how many bytes of padding follow it.
+    pub(super) padded: bool,
+    /// How many bytes of data, or a pickle of its own.
+    pub(super) bytes: Option<u64>,
+}
+
+/// A pickle that waits for another one within it to end.
+pub(super) struct Aside {
+    stack: Vec<Sym>,
+    marks: Vec<usize>,
+    fence: usize,
+    memo: Memo,
+    pickle: u64,
+    protocol: u8,
+    frame_end: u64,
+    inner: Vec<Inner>,
+}
+
 /// Inner pickles that are looked at in one pickle.
 const MAX_INNER: usize = 1 << 12;
 
@@ -49,6 +70,7 @@ pub(super) struct Tracer<'s> {
     pub(super) protocol: u8,
     frame_end: u64,
     pub(super) inner: Vec<Inner>,
+    pub(super) raw: Option<Raw>,
     pub(super) offset: u64,
     pub(super) opcode: Opcode,
     /// Imports and calls so far: what tells a pickle from bytes that look like one.
@@ -59,6 +81,8 @@ pub(super) struct Tracer<'s> {
 pub(super) enum Ran {
     /// At STOP, which ends here.
     Stopped(u64),
+    /// At an opcode behind which joblib keeps data that are no opcodes; it ends here.
+    Raw(u64, Raw),
     /// The opcode that begins here needs more bytes.
     More(u64),
     /// An error.
@@ -84,6 +108,7 @@ impl<'s> Tracer<'s> {
             protocol: 0,
             frame_end: u64::MAX,
             inner: Vec::new(),
+            raw: None,
             offset: 0,
             opcode: Opcode::Stop,
             effects: 0,
@@ -99,7 +124,34 @@ impl<'s> Tracer<'s> {
         self.protocol = 0;
         self.frame_end = u64::MAX;
         self.inner.clear();
+        self.raw = None;
         self.effects = 0;
+    }
+
+    /// The state of the pickle at hand, which makes room for another one within it.
+    pub(super) fn set_aside(&mut self) -> Aside {
+        Aside {
+            stack: std::mem::take(&mut self.stack),
+            marks: std::mem::take(&mut self.marks),
+            fence: self.fence,
+            memo: std::mem::replace(&mut self.memo, Memo::new()),
+            pickle: self.pickle,
+            protocol: self.protocol,
+            frame_end: self.frame_end,
+            inner: std::mem::take(&mut self.inner),
+        }
+    }
+
+    /// Goes on with what was set aside.
+    pub(super) fn resume(&mut self, aside: Aside) {
+        self.stack = aside.stack;
+        self.marks = aside.marks;
+        self.fence = aside.fence;
+        self.memo = aside.memo;
+        self.pickle = aside.pickle;
+        self.protocol = aside.protocol;
+        self.frame_end = aside.frame_end;
+        self.inner.splice(0..0, aside.inner);
     }
 
     /// Runs the opcodes of `bytes`, which begin at `base`; at most `budget` of them.
@@ -131,6 +183,9 @@ impl<'s> Tracer<'s> {
                 self.past_frame(offset, end);
             }
             if done {
+                if let Some(raw) = self.raw.take() {
+                    return Ran::Raw(end, raw);
+                }
                 self.stopped(end);
                 return Ran::Stopped(end);
             }
@@ -331,6 +386,7 @@ impl<'s> Tracer<'s> {
                 self.offset = offset;
                 self.opcode = opcode;
                 self.effect(opcode, arg)?;
+                return Ok(self.raw.is_some());
             }
         }
         Ok(false)
