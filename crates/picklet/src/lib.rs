@@ -78,6 +78,8 @@ mod keys;
 pub mod policy;
 mod read;
 pub mod repr;
+#[cfg(feature = "scan")]
+pub mod scan;
 pub mod ser;
 mod serde_error;
 pub mod text;

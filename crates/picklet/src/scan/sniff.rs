@@ -1,0 +1,154 @@
+//! What some bytes are, told from the bytes.
+
+use std::fmt;
+use std::io;
+
+use picklet_codec::scan::{Look, Source as _, look};
+
+use super::data::Data;
+
+/// What a file or a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// One pickle, or several one after another.
+    Pickle,
+    /// torch's zip container.
+    TorchZip,
+    /// torch's format before version 1.6: pickles and raw data in one file.
+    TorchLegacy,
+    /// A zip archive.
+    Zip,
+    /// A tar archive.
+    Tar,
+    /// numpy's file of one array.
+    Npy,
+    /// gzip.
+    Gzip,
+    /// bzip2.
+    Bzip2,
+    /// xz.
+    Xz,
+    /// lzma without a container.
+    Lzma,
+    /// zstd.
+    Zstd,
+    /// zlib.
+    Zlib,
+    /// lz4's frame.
+    Lz4,
+    /// None of these: passed over, once it was searched for pickles.
+    Else,
+}
+
+impl Format {
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Format::Pickle => "pickle",
+            Format::TorchZip => "torch zip",
+            Format::TorchLegacy => "torch legacy",
+            Format::Zip => "zip",
+            Format::Tar => "tar",
+            Format::Npy => "npy",
+            Format::Gzip => "gzip",
+            Format::Bzip2 => "bzip2",
+            Format::Xz => "xz",
+            Format::Lzma => "lzma",
+            Format::Zstd => "zstd",
+            Format::Zlib => "zlib",
+            Format::Lz4 => "lz4",
+            Format::Else => "no pickle",
+        }
+    }
+
+    /// Whether it is one stream of compressed bytes.
+    pub(super) const fn is_stream(self) -> bool {
+        matches!(
+            self,
+            Format::Gzip
+                | Format::Bzip2
+                | Format::Xz
+                | Format::Lzma
+                | Format::Zstd
+                | Format::Zlib
+                | Format::Lz4
+        )
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The number that torch's old format begins with, as a pickle.
+const TORCH_MAGIC: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+
+/// What some bytes are.
+pub(super) struct Sniffed {
+    pub(super) format: Format,
+    /// How they begin as a pickle, beside being what they are.
+    pub(super) look: Look,
+    /// They end as a zip archive does, though they do not begin as one.
+    pub(super) zip_behind: bool,
+}
+
+/// Bytes at the end in which a zip archive's last record may begin.
+const ZIP_TAIL: usize = (1 << 16) + 22;
+
+/// Tells what `data` is.
+pub(super) fn sniff(data: &Data<'_>) -> io::Result<Sniffed> {
+    let head = data.bytes(0, 512)?;
+    let look = look(data)?;
+    let format = by_magic(&head).unwrap_or(match look {
+        Look::Pickle | Look::Broken => Format::Pickle,
+        Look::Else => Format::Else,
+    });
+    let zip_behind = format != Format::Zip && {
+        let start = data.len().saturating_sub(ZIP_TAIL as u64);
+        let tail = data.bytes(start, ZIP_TAIL)?;
+        tail.windows(4).any(|four| four == b"PK\x05\x06")
+    };
+    Ok(Sniffed { format, look, zip_behind })
+}
+
+fn by_magic(head: &[u8]) -> Option<Format> {
+    Some(match head {
+        _ if head.starts_with(TORCH_MAGIC) => Format::TorchLegacy,
+        [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Format::Zip,
+        [0x1f, 0x8b, 8, ..] => Format::Gzip,
+        [b'B', b'Z', b'h', b'1'..=b'9', 0x31 | 0x17, ..] => Format::Bzip2,
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Format::Xz,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Format::Zstd,
+        [0x04, 0x22, 0x4d, 0x18, ..] => Format::Lz4,
+        [0x5d, 0, 0, ..] if head.len() >= 13 => Format::Lzma,
+        [0x78, flags @ (0x01 | 0x5e | 0x9c | 0xda), ..]
+            if (0x7800 | u16::from(*flags)) % 31 == 0 =>
+        {
+            Format::Zlib
+        }
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Format::Npy,
+        _ if is_tar(head) => Format::Tar,
+        _ => return None,
+    })
+}
+
+/// A tar header's checksum, with its own field taken as blanks.
+fn is_tar(head: &[u8]) -> bool {
+    let Some(field) = head.get(148..156).filter(|_| head.len() == 512) else { return false };
+    let digits: String = field
+        .iter()
+        .map(|byte| char::from(*byte))
+        .skip_while(|c| *c == ' ')
+        .take_while(|c| c.is_digit(8))
+        .collect();
+    let Ok(told) = u64::from_str_radix(&digits, 8) else { return false };
+    let sum: u64 = head
+        .iter()
+        .enumerate()
+        .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u64::from(*byte) })
+        .sum();
+    sum == told
+}
