@@ -18,6 +18,7 @@ mod merge;
 mod optimize;
 mod repair;
 mod run;
+mod scan;
 mod split;
 mod stitch;
 mod tiles;
@@ -35,6 +36,7 @@ pub(crate) enum Command {
     Cat(cat::Cat),
     Get(get::Get),
     Info(info::Info),
+    Scan(scan::Scan),
     Dis(dis::Dis),
     Optimize(optimize::Optimize),
     Verify(verify::Verify),
@@ -55,6 +57,7 @@ impl Command {
             Command::Get(command) => command.run(session),
             Command::Ls(command) => command.run(session),
             Command::Info(command) => command.run(session),
+            Command::Scan(command) => command.run(session),
             Command::Dis(command) => command.run(session),
             Command::Optimize(command) => command.run(session),
             Command::Verify(command) => command.run(session),
