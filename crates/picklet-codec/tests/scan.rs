@@ -127,3 +127,13 @@ fn findings_of_one_kind_are_counted_and_not_repeated() {
     assert!(report.findings.iter().all(|finding| finding.severity == Severity::Dangerous));
     assert!(report.findings.iter().all(|finding| finding.rule != Rule::Bomb));
 }
+
+#[test]
+fn the_page_on_scanning_lists_every_rule_in_its_words() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/scan.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for rule in Rule::ALL {
+        let row = format!("| `{}` | {} |", rule.id(), rule.about());
+        assert!(page.contains(&row), "docs/scan.md lacks: {row}");
+    }
+}

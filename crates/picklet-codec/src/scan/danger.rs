@@ -19,9 +19,9 @@ pub(super) fn known(module: &str, name: &str) -> Option<&'static str> {
     // `x.os.system`: a module reached through another one that imports it.
     let parts = || name.split('.');
     if parts().count() > 1 {
-        let through = MODULES
-            .iter()
-            .find(|(listed, names, _)| names.is_empty() && parts().any(|part| part == *listed));
+        let through = MODULES.iter().find(|(listed, names, _)| {
+            names.is_empty() && parts().any(|part| part.trim_start_matches('_') == *listed)
+        });
         return through.map(|(_, _, why)| *why);
     }
     None

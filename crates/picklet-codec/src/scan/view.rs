@@ -78,6 +78,9 @@ impl<'s> Known<'s> {
     /// Bytes of bytes, characters of a str.
     fn length(&self, sym: Sym) -> Option<u64> {
         let Some((opcode, bytes, start)) = self.declared(sym) else {
+            if let Some(count) = self.line_length(sym) {
+                return Some(count);
+            }
             return self.atom(sym, |_, arg| match arg {
                 Arg::Bytes(bytes) => Some(bytes.len() as u64),
                 Arg::EscapedBytes(inner) => Some(text::unescape_string(inner).ok()?.len() as u64),
@@ -92,6 +95,68 @@ impl<'s> Known<'s> {
         let is_text =
             matches!(opcode, Opcode::ShortBinUnicode | Opcode::BinUnicode | Opcode::BinUnicode8);
         if is_text { self.characters(start, bytes) } else { Some(bytes) }
+    }
+
+    /// Characters of UNICODE's line, bytes of STRING's, their escapes taken as one each.
+    fn line_length(&self, sym: Sym) -> Option<u64> {
+        let mut opcode = [0];
+        super::source::read_full(self.source, sym.payload(), &mut opcode).ok()?;
+        let is_text = match Opcode::from_byte(opcode[0])? {
+            Opcode::Unicode => true,
+            Opcode::String => false,
+            _ => return None,
+        };
+        let start = sym.payload() + 1;
+        if self.counted.get().0 == start {
+            return Some(self.counted.get().1);
+        }
+        let (mut count, mut at) = (0u64, start);
+        // Bytes of an escape that are still to be passed, and what the escape turned out to be.
+        let mut escape = Escape::None;
+        let mut block = vec![0; 64 * 1024];
+        'line: loop {
+            let read = self.source.read_at(at, &mut block).ok().filter(|read| *read > 0)?;
+            self.countable.set(self.countable.get().checked_sub(read as u64)?);
+            for byte in block.get(..read)? {
+                match (escape, *byte) {
+                    (_, b'\n') => break 'line,
+                    (Escape::None, b'\\') => escape = Escape::Begun,
+                    (Escape::None, _) => count += 1,
+                    (Escape::Begun, b'u') if is_text => escape = Escape::Digits(4),
+                    (Escape::Begun, b'U') if is_text => escape = Escape::Digits(8),
+                    // The backslash stands for itself, and what follows it too.
+                    (Escape::Begun, _) if is_text => {
+                        count += 2;
+                        escape = Escape::None;
+                    }
+                    (Escape::Begun, b'x') => escape = Escape::Digits(2),
+                    (Escape::Begun, b'0'..=b'7') => escape = Escape::Octal(2),
+                    (Escape::Begun, _) => {
+                        count += 1;
+                        escape = Escape::None;
+                    }
+                    (Escape::Digits(1), _) => {
+                        count += 1;
+                        escape = Escape::None;
+                    }
+                    (Escape::Digits(left), _) => escape = Escape::Digits(left - 1),
+                    (Escape::Octal(left @ 1..), b'0'..=b'7') => escape = Escape::Octal(left - 1),
+                    (Escape::Octal(_), b'\\') => {
+                        count += 1;
+                        escape = Escape::Begun;
+                    }
+                    (Escape::Octal(_), _) => {
+                        count += 2;
+                        escape = Escape::None;
+                    }
+                }
+            }
+            at += read as u64;
+        }
+        // STRING's line stands between two quotes.
+        let count = if is_text { count } else { count.checked_sub(2)? };
+        self.counted.set((start, count));
+        Some(count)
     }
 
     /// Counts the characters of `len` bytes of UTF-8.
@@ -233,6 +298,15 @@ impl<'s> Known<'s> {
         }
         out.push('}');
     }
+}
+
+/// Where in an escape of a text line a count is.
+#[derive(Clone, Copy)]
+enum Escape {
+    None,
+    Begun,
+    Digits(u8),
+    Octal(u8),
 }
 
 /// How deep, how many items of each, and how much text of arguments a report shows.
