@@ -75,6 +75,10 @@ pub(crate) struct Cut {
     /// or say nothing (copy)
     #[arg(long, value_name = "warn|error|copy", default_value = "warn", value_parser = shared)]
     shared: Shared,
+    /// Bytes of shared objects that segments may repeat in all
+    /// [default: twice the source and 64MB]
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    copy_limit: Option<u64>,
     /// What the source is: pickle, or jsonl; found out from its name and first bytes by default
     #[arg(long, value_name = "pickle|jsonl", value_parser = format)]
     format: Option<Format>,
@@ -183,6 +187,7 @@ pub(crate) fn run(
         target,
         names: Names::Numbered(&how.name),
         shared: how.shared,
+        copied_bytes: how.copy_limit,
         existing,
         progress,
         interrupt: &interrupted,

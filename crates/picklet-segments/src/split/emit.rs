@@ -79,6 +79,7 @@ const PREAMBLE_IN_MEMORY: u64 = 4 << 20;
 /// What writes the segments of one source.
 pub(crate) struct Emitter<'a> {
     source: &'a dyn ReadAt,
+    size: u64,
     root: &'a Root,
     resolver: Resolver<'a>,
     checkpoints: Checkpoints,
@@ -150,6 +151,7 @@ impl<'a> Emitter<'a> {
     ) -> Self {
         Emitter {
             source,
+            size,
             root,
             resolver: Resolver::new(source, size, read_budget),
             checkpoints: Checkpoints::default(),
@@ -247,7 +249,7 @@ impl<'a> Emitter<'a> {
             format!(
                 "the items share so much that segments would repeat {} bytes of it so far ({ids} \
                  objects in the segment that begins here, {} distinct in all): make fewer, larger \
-                 segments, or raise the limit on copied bytes",
+                 segments, or allow more copied bytes (--copy-limit)",
                 self.copied,
                 self.resolver.found()
             ),
@@ -288,7 +290,7 @@ impl<'a> Emitter<'a> {
             out.write_all(&vec![MEMOIZE; usize::try_from(count).unwrap_or(0)])?;
             out.write_all(&[POP])
         };
-        let mut walk = Walk::new(self.source, 0, 0, false);
+        let mut walk = Walk::over(self.source, self.size);
         for (span, before, new) in &layout.placed {
             leave_out(*before, out).map_err(&mut *failed)?;
             walk.again(span.start, span.end);
@@ -307,7 +309,7 @@ impl<'a> Emitter<'a> {
                     None => Err(lost(found.at, found.id).into()),
                 }
             };
-            if self.first_byte(span.start)? == DUP {
+            if walk.first_byte()? == Some(DUP) {
                 return Err(duplicate(span.start).into());
             }
             walk.copy(out, failed, &mut change)?;

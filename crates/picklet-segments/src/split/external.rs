@@ -7,7 +7,9 @@
 //! of spans inside one another only the outermost is used.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
+
+use hashbrown::{HashMap, HashSet};
 
 use super::checkpoint::Checkpoints;
 use super::ops::*;
@@ -77,7 +79,7 @@ pub(crate) struct Resolver<'a> {
 impl<'a> Resolver<'a> {
     /// A resolver for `source`, which ends at `end`.
     pub(crate) fn new(source: &'a dyn ReadAt, end: u64, budget: u64) -> Self {
-        let (known, searched) = (HashMap::new(), HashMap::new());
+        let (known, searched) = (HashMap::default(), HashMap::default());
         Resolver { source, end, known, searched, rescanned: 0, budget }
     }
 
@@ -105,7 +107,7 @@ impl<'a> Resolver<'a> {
         let mut seen: HashSet<u64> = ids.iter().copied().collect();
         let mut layer: Vec<u64> = ids.to_vec();
         let mut outer = Outermost::default();
-        let mut walk = Walk::new(self.source, 0, 0, false);
+        let mut walk = Walk::over(self.source, self.end);
         while !layer.is_empty() {
             let mut missing: Vec<u64> =
                 layer.iter().copied().filter(|id| !self.known.contains_key(id)).collect();

@@ -51,19 +51,50 @@ pub(crate) struct Walk<'a> {
     offset: u64,
     to: u64,
     memoize: bool,
+    /// Whether the window has yet to be moved to this stretch, one of several.
+    astray: bool,
 }
 
 impl<'a> Walk<'a> {
-    /// A walk over `from..to`; tells of MEMOIZE only if `memoize`.
-    pub(crate) fn new(source: &'a dyn ReadAt, from: u64, to: u64, memoize: bool) -> Self {
-        Walk { window: Window::new(source, to), offset: from, to, memoize }
+    /// A walk over several stretches of `source`, which has `size` bytes: none
+    /// yet, see [`Walk::again`].
+    pub(crate) fn over(source: &'a dyn ReadAt, size: u64) -> Self {
+        let window = Window::new(source, size);
+        Walk { window, offset: 0, to: 0, memoize: false, astray: false }
     }
 
-    /// Goes over another stretch with the same memory.
+    /// A walk over `from..to`; tells of MEMOIZE only if `memoize`.
+    pub(crate) fn new(source: &'a dyn ReadAt, from: u64, to: u64, memoize: bool) -> Self {
+        let window = Window::new(source, to);
+        Walk { window, offset: from, to, memoize, astray: false }
+    }
+
+    /// Goes over another stretch. What is in memory of it is not read again.
     pub(crate) fn again(&mut self, from: u64, to: u64) {
-        self.window = self.window.reuse(to);
         self.offset = from;
         self.to = to;
+        let (base, len) = (self.window.base(), self.window.len() as u64);
+        self.astray = from < base || from >= base + len;
+    }
+
+    /// The byte where the stretch begins.
+    pub(crate) fn first_byte(&mut self) -> Result<Option<u8>, Fault> {
+        let (base, len) = (self.window.base(), self.window.len() as u64);
+        if self.offset < base || self.offset >= base + len {
+            self.load()?;
+        }
+        let at = self.offset.checked_sub(self.window.base()).map(|at| at as usize);
+        Ok(at.and_then(|at| self.window.bytes().get(at).copied()))
+    }
+
+    /// Moves the window to where the walk is.
+    fn load(&mut self) -> Result<(), Fault> {
+        if std::mem::take(&mut self.astray) {
+            self.window.load_around(self.offset, self.to)?;
+        } else {
+            self.window.load(self.offset)?;
+        }
+        Ok(())
     }
 
     /// The next [`Ref`]; `None` at the end.
@@ -72,7 +103,7 @@ impl<'a> Walk<'a> {
             match self.step()? {
                 Step::Ref(found) => return Ok(Some(found)),
                 Step::End => return Ok(None),
-                Step::Block => self.window.load(self.offset)?,
+                Step::Block => self.load()?,
             }
         }
     }
@@ -96,6 +127,7 @@ impl<'a> Walk<'a> {
         }
         let at_end = self.window.at_end();
         let safe = if at_end { len } else { len.saturating_sub(SLOP) };
+        let safe = safe.min((self.to - base).min(usize::MAX as u64) as usize);
         let buf = self.window.bytes();
         let mut pos = (self.offset - base) as usize;
         while pos < safe {
@@ -215,7 +247,7 @@ impl<'a> Walk<'a> {
                 Step::Block => {
                     self.flush(&mut written, self.offset, out, failed)?;
                     out.flush().map_err(&mut *failed)?;
-                    self.window.load(self.offset).map_err(Fault::from)?;
+                    self.load()?;
                 }
                 Step::End => {
                     self.flush(&mut written, self.to, out, failed)?;

@@ -14,7 +14,7 @@ use crate::store::ReadAt;
 pub(crate) const BLOCK: usize = 256 * 1024;
 
 /// Bytes read at once after more than a block was skipped.
-const LANDING: usize = 8 * 1024;
+const LANDING: usize = 4 * 1024;
 
 /// Bytes that may be looked at past the position without asking: the longest
 /// operation without payload has 9.
@@ -135,6 +135,22 @@ impl<'a> Window<'a> {
     /// Moves the block so that it begins at `offset`. What is in it already is
     /// kept, changes made in place included.
     pub(crate) fn load(&mut self, offset: u64) -> io::Result<()> {
+        // After a large payload the next one may follow at once, and most of a
+        // block would be read for nothing.
+        let there = self.base + self.len as u64;
+        let most = if self.len > 0 && offset > there + BLOCK as u64 { LANDING } else { BLOCK };
+        self.load_most(offset, most)
+    }
+
+    /// Moves the block to a short stretch somewhere, of which some neighbours
+    /// may be wanted next.
+    pub(crate) fn load_around(&mut self, from: u64, to: u64) -> io::Result<()> {
+        let begin = from - from % LANDING as u64;
+        let most = to.saturating_sub(begin).clamp(2 * LANDING as u64, BLOCK as u64);
+        self.load_most(begin, most as usize)
+    }
+
+    fn load_most(&mut self, offset: u64, most: usize) -> io::Result<()> {
         let there = self.base + self.len as u64;
         let mut filled = 0;
         if offset >= self.base && offset < there {
@@ -142,9 +158,6 @@ impl<'a> Window<'a> {
             self.buffer.copy_within(from..self.len, 0);
             filled = self.len - from;
         }
-        // After a large payload the next one may follow at once, and most of a
-        // block would be read for nothing.
-        let most = if self.len > 0 && offset > there + BLOCK as u64 { LANDING } else { BLOCK };
         self.base = offset;
         let room = self.end.saturating_sub(offset).min(most as u64) as usize;
         while filled < room {
