@@ -15,6 +15,7 @@ mod map;
 mod pickler;
 mod policy;
 mod split;
+mod tiles;
 mod tools;
 
 use pyo3::prelude::*;
@@ -29,5 +30,6 @@ fn _picklet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     pickler::register(module)?;
     policy::register(module)?;
     split::register(module)?;
+    tiles::register(module)?;
     tools::register(module)
 }

@@ -176,6 +176,14 @@ impl Input {
         self
     }
 
+    /// Gives it another name, for messages and the manifest.
+    #[must_use]
+    pub fn called(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self.path = PathBuf::from(&self.name);
+        self
+    }
+
     /// Takes a path for messages.
     pub(crate) fn rename(&mut self, path: PathBuf) {
         self.name = path.to_string_lossy().into_owned();

@@ -132,6 +132,12 @@ pub fn cut(array: Array, out: &Location, options: &CutOptions<'_>) -> Result<Cut
         Reader::Raw(raw) => {
             run.tiles(&mut writer, &View::Raw(&raw), 0..tiles, &kept)?;
         }
+        Reader::Tiff(tiff) => {
+            let axis = tiff.row_axis();
+            let window = layout.grid.window(axis, 0).unwrap_or_default();
+            tiff.keep_rows(u64::try_from(window.1 - window.0).unwrap_or(0));
+            run.tiles(&mut writer, &View::Tiff(&tiff), 0..tiles, &kept)?;
+        }
         Reader::Rows(mut rows) => {
             let per_band = tiles / layout.grid.counts().first().copied().unwrap_or(1);
             let mut band = Band::new(&layout.grid.shape, item);

@@ -4,6 +4,7 @@
 //! `window`. A map hands the latter to its function, and copies both to its outputs, so that these
 //! can be stitched without their inputs.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use picklet_segments::array::Dtype;
@@ -77,8 +78,15 @@ impl Layout {
         Map::from_iter([(WINDOW_FIELD.to_owned(), window)])
     }
 
+    /// The position among the segments of each tile that has an entry, by its number.
+    pub(crate) fn positions(&self, segments: &Segments) -> Result<HashMap<u64, usize>> {
+        let dir = segments.location().path();
+        let entries = segments.entries().iter().enumerate();
+        entries.map(|(position, entry)| Ok((self.number(entry, dir)?, position))).collect()
+    }
+
     /// The number of an entry's tile in the grid, after a look whether the entry says the same.
-    pub(crate) fn number(&self, entry: &Entry, dir: &Path) -> Result<u64> {
+    fn number(&self, entry: &Entry, dir: &Path) -> Result<u64> {
         let wrong = |why: String| Err(Error::input(dir.join(&entry.file), None, why));
         let Some(tile) = self.grid.tile(entry.index) else {
             let (index, tiles) = (entry.index, self.grid.len());

@@ -3,6 +3,7 @@
 //!
 //! * [`cut`] makes a segments directory of tiles of an [`Array`] in a file.
 //! * [`stitch`] joins tiles, or what a map made of them, into one array.
+//! * [`preview`] draws a directory of tiles, with what is missing.
 //! * [`Grid`] says which tiles there are: each has a **core**, the cores are the whole array once,
 //!   and a **window**, its core with a halo.
 //!
@@ -32,6 +33,7 @@ mod grid;
 mod layout;
 mod npy;
 mod output;
+mod preview;
 mod raw;
 mod source;
 mod stitch;
@@ -40,5 +42,6 @@ mod text;
 pub use cut::{CutOptions, CutReport, cut};
 pub use grid::{Edge, Grid, TILES_LIMIT, Tile, Window, parse_sides};
 pub use layout::Layout;
+pub use preview::{PREVIEW_PIXELS, PreviewReport, preview};
 pub use source::{Array, ArrayOptions, IMAGE_LIMIT};
 pub use stitch::{Mode, StitchOptions, StitchReport, stitch};

@@ -16,6 +16,7 @@ mod man;
 mod map;
 mod merge;
 mod optimize;
+mod preview;
 mod repair;
 mod run;
 mod scan;
@@ -32,6 +33,7 @@ pub(crate) enum Command {
     Run(run::Run),
     Merge(merge::Merge),
     Stitch(stitch::Stitch),
+    Preview(preview::Preview),
     Ls(ls::Ls),
     Cat(cat::Cat),
     Get(get::Get),
@@ -53,6 +55,7 @@ impl Command {
             Command::Map(command) => command.run(session),
             Command::Merge(command) => command.run(session),
             Command::Stitch(command) => command.run(session),
+            Command::Preview(command) => command.run(session),
             Command::Cat(command) => command.run(session),
             Command::Get(command) => command.run(session),
             Command::Ls(command) => command.run(session),

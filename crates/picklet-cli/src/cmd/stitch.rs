@@ -17,26 +17,31 @@ Examples:
   picklet split scene.npy -o in --tile 512x512 --overlap 32
   picklet map in -o out --call jobs:denoise
   picklet stitch out -o scene2.npy
+  picklet stitch out -o scene2.tif --mode hann     overlaps blended
   picklet stitch out -o scene2.npy --fill 0        zeros where a tile is missing";
 
 /// Join tiles, or what a map made of them, into one array
 ///
 /// The outputs may have another type, other channels, and sides that are those of the tiles times a
-/// whole number or divided by one. Of each tile its core is taken; the halo only served the function.
+/// whole number or divided by one.
+///
+/// crop takes each tile's core and is exact: tiles stitched as they were cut are the source again.
+/// mean averages what overlapping tiles say; hann does so with weights that fall towards a tile's
+/// ends, which leaves no seams; max takes the largest, for masks and labels.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Stitch {
     /// The directory of tiles
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// The file to make: .npy or .pickle
+    /// The file to make: .npy, .pickle, .tif or .png
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
     /// What stands where a tile is missing or quarantined; without it, that is refused
     #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
     fill: Option<String>,
-    /// How tiles are joined: crop takes each tile's core
-    #[arg(long, value_name = "crop", default_value = "crop", value_parser = mode)]
+    /// How tiles are joined where they overlap
+    #[arg(long, value_name = "crop|mean|hann|max", default_value = "crop", value_parser = mode)]
     mode: Mode,
     /// Print the report as JSON
     #[arg(long)]
@@ -50,7 +55,7 @@ fn mode(text: &str) -> Result<Mode, String> {
 impl Stitch {
     pub(crate) fn run(&self, session: &mut Session<'_>) -> Result<Verdict> {
         let interrupted = catch_interrupts();
-        let segments = Segments::open(&Location::local(&self.directory))?;
+        let segments = Segments::open(&Location::new(&self.directory)?)?;
         let progress = session.progress("stitch");
         let options = StitchOptions {
             mode: self.mode,

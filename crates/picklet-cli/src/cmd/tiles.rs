@@ -15,7 +15,7 @@ use crate::show;
 /// How to cut an array or image into tiles.
 #[derive(Debug, Args)]
 pub(crate) struct Tiles {
-    /// Cut an array (.npy, pickled ndarray) into blocks of these sides, from the first axis on;
+    /// Cut an array (.npy, .npz, pickled ndarray) or image (TIFF, PNG, JPEG) into blocks of these sides, from the first axis on;
     /// `all` for an axis that is not cut: allx512x512
     #[arg(long, value_name = "512x512", value_parser = sides, conflicts_with_all = ["target", "format"],
           help_heading = "Tiles")]
@@ -28,6 +28,12 @@ pub(crate) struct Tiles {
     #[arg(long, value_name = "shrink|shift|reflect|constant", default_value = "shrink",
           value_parser = edge, requires = "tile", help_heading = "Tiles")]
     edge: Edge,
+    /// Which array of a .npz file
+    #[arg(long, value_name = "NAME", requires = "tile", help_heading = "Tiles")]
+    member: Option<String>,
+    /// Which page of a TIFF, from 0; without it all pages are one array, pages first
+    #[arg(long, value_name = "N", requires = "tile", help_heading = "Tiles")]
+    page: Option<usize>,
 }
 
 /// The sides of a tile.
@@ -54,6 +60,10 @@ impl Tiles {
         self.tile.is_some()
     }
 
+    fn array(&self) -> ArrayOptions {
+        ArrayOptions { member: self.member.clone(), page: self.page }
+    }
+
     /// Cuts `input`; prints what came of it.
     pub(crate) fn run(
         &self,
@@ -65,7 +75,7 @@ impl Tiles {
         as_json: bool,
     ) -> Result<Verdict> {
         let interrupted = catch_interrupts();
-        let array = Array::open(input, &ArrayOptions::default())?;
+        let array = Array::open(input, &self.array())?;
         let progress = session.progress("split");
         let numbers = |sides: &Option<Sides>| sides.as_ref().map(|sides| sides.0.clone());
         let options = CutOptions {
@@ -78,7 +88,7 @@ impl Tiles {
             interrupt: &interrupted,
             ..CutOptions::default()
         };
-        let report = cut(array, &Location::local(out), &options);
+        let report = cut(array, &Location::new(out)?, &options);
         drop(progress);
         let report = report.map_err(super::split::kept_if_interrupted)?;
         if as_json {

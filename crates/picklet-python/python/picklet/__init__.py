@@ -40,6 +40,7 @@ from picklet.policy import Policy
 from picklet.segment_info import SegmentInfo
 from picklet.segments import Items, Segments, open
 from picklet.splitting import split
+from picklet.tiling import Preview, Stitched, preview, stitch, tiles
 
 __all__ = [
     "DEFAULT_PROTOCOL",
@@ -50,12 +51,14 @@ __all__ = [
     "Pickler",
     "PicklingError",
     "Policy",
+    "Preview",
     "Progress",
     "Repaired",
     "SegmentError",
     "SegmentInfo",
     "Segments",
     "SegmentsError",
+    "Stitched",
     "Stub",
     "Unpickler",
     "UnpicklingError",
@@ -68,6 +71,9 @@ __all__ = [
     "loads",
     "open",
     "optimize",
+    "preview",
     "repair",
     "split",
+    "stitch",
+    "tiles",
 ]

@@ -47,11 +47,14 @@ __all__ = [
     "policy_of",
     "policy_read",
     "policy_to_toml",
+    "preview",
     "publish",
     "repair",
     "run",
     "segment_file",
     "split",
+    "stitch",
+    "tiles",
     "verify",
 ]
 
@@ -289,3 +292,8 @@ def map_in_process(
     progress: _ProgressCallback,
 ) -> str: ...
 def publish(directory: _Path, session: str, file: str, data: bytes) -> dict[str, Any]: ...
+def tiles(source: str, out: str, options: dict[str, Any], called: str | None = None) -> None: ...
+def stitch(
+    directory: Directory, out: str, mode: str, fill: str | None
+) -> tuple[list[int], list[str]]: ...
+def preview(directory: Directory, out: str, pixels: int | None) -> dict[str, Any]: ...

@@ -6,8 +6,11 @@ use picklet_segments::array::Dtype;
 use picklet_segments::{Error, Result};
 use tempfile::NamedTempFile;
 
+mod png;
 mod raw;
+mod tiff;
 
+use png::PngFile;
 use raw::RawFile;
 
 /// A stitched array being written, band by band along one axis.
@@ -35,13 +38,27 @@ pub(crate) fn create(
     Ok(match ending.to_ascii_lowercase().as_str() {
         "npy" => Box::new(RawFile::npy(path, dtype, shape, axis)?),
         "pickle" | "pkl" => Box::new(RawFile::pickle(path, dtype, shape, axis)?),
+        "tif" | "tiff" => Box::new(RawFile::tiff(path, dtype, shape, axis)?),
+        "png" => Box::new(PngFile::new(path, dtype, shape, axis)?),
         _ => {
             return Err(Error::usage(format!(
-                "{}: the file's ending says what it is to be: .npy or .pickle",
+                "{}: the file's ending says what it is to be: .npy, .pickle, .tif or .png",
                 path.display()
             )));
         }
     })
+}
+
+/// Begins a PNG that comes in bands of rows, whatever the ending of `path`.
+pub(crate) fn png_file(path: &Path, dtype: &Dtype, shape: &[u64]) -> Result<Box<dyn Output>> {
+    Ok(Box::new(PngFile::new(path, dtype, shape, 0)?))
+}
+
+/// Truth values as black and white.
+fn spread(pixels: &mut [u8]) {
+    for pixel in pixels {
+        *pixel = if *pixel == 0 { 0 } else { 255 };
+    }
 }
 
 /// A temporary file beside `path`, which takes its place at the end.

@@ -1,4 +1,4 @@
-//! `.npy` and pickles: the elements in C order between a head and a tail.
+//! `.npy`, pickles and TIFF: the elements in C order between a head and a tail.
 
 use std::fs::File;
 use std::io;
@@ -23,6 +23,8 @@ pub(super) struct RawFile {
     outer: u64,
     side: u64,
     inner: u64,
+    /// Truth values, to be written as black and white.
+    truth: bool,
 }
 
 impl RawFile {
@@ -41,6 +43,13 @@ impl RawFile {
         RawFile::new(path, dtype, shape, axis, &envelope.head, envelope.tail)
     }
 
+    pub(super) fn tiff(path: &Path, dtype: &Dtype, shape: &[u64], axis: usize) -> Result<RawFile> {
+        let parts = super::tiff::parts(dtype, shape)?;
+        let mut file = RawFile::new(path, dtype, shape, axis, &parts.head, parts.tail)?;
+        file.truth = dtype.as_plain().is_some_and(|plain| plain.kind == 'b');
+        Ok(file)
+    }
+
     fn new(
         path: &Path,
         dtype: &Dtype,
@@ -57,6 +66,7 @@ impl RawFile {
             outer: elements(shape.get(..axis).unwrap_or_default()),
             side: shape.get(axis).copied().unwrap_or(1),
             inner: elements(shape.get(axis + 1..).unwrap_or_default()).saturating_mul(item),
+            truth: false,
             pending,
         };
         file.put(0, head)?;
@@ -73,6 +83,13 @@ impl Output for RawFile {
         let run = usize::try_from(rows.saturating_mul(self.inner)).unwrap_or(usize::MAX);
         if run == 0 {
             return Ok(());
+        }
+        let mut spread = Vec::new();
+        let mut block = block;
+        if self.truth {
+            spread.extend_from_slice(block);
+            super::spread(&mut spread);
+            block = &spread;
         }
         let mut offset = self.offset + first * self.inner;
         for part in block.chunks(run) {

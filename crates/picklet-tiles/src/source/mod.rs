@@ -8,18 +8,32 @@ use std::sync::Arc;
 use picklet_segments::array::{Dtype, Encoding, Found, recognise};
 use picklet_segments::{Error, Input, ReadAt, Result, Source};
 
+mod jpeg;
+mod npz;
 mod png;
+mod tiff;
 
 use crate::block::{Place, copy, elements};
 use crate::npy;
 use crate::raw::{Raw, zeros};
 use crate::text;
 
+use tiff::TiffArray;
+
 /// Which array of a file that holds several.
 #[derive(Debug, Clone, Default)]
 pub struct ArrayOptions {
     /// The member of a `.npz` file; needed when it has more than one.
     pub member: Option<String>,
+    /// The page of a TIFF, from 0; without it all pages are one array.
+    pub page: Option<usize>,
+}
+
+impl ArrayOptions {
+    fn part(&self) -> String {
+        let page = self.page.map(|page| format!("page {page}"));
+        self.member.clone().or(page).unwrap_or_default()
+    }
 }
 
 /// An array in a file, opened for reading.
@@ -38,6 +52,8 @@ pub struct Array {
 pub(crate) enum Reader {
     /// Any block at any time.
     Raw(Raw),
+    /// Any block at any time, by decoding what it lies in.
+    Tiff(Box<TiffArray>),
     /// Row after row from the first, each once.
     Rows(Box<dyn Rows>),
 }
@@ -70,7 +86,8 @@ impl ReadAt for Shared {
 }
 
 impl Array {
-    /// Opens the array in `input`: `.npy`, a pickled `numpy.ndarray` or PNG, told apart by the
+    /// Opens the array in `input`: `.npy`, a member of `.npz`, a pickled `numpy.ndarray`, TIFF, PNG
+    /// or JPEG, told apart by the
     /// first bytes.
     ///
     /// # Errors
@@ -84,7 +101,7 @@ impl Array {
             name,
             format: opened.format,
             fingerprint,
-            part: options.member.clone().unwrap_or_default(),
+            part: options.part(),
             source,
             dtype: opened.dtype,
             shape: opened.shape,
@@ -97,7 +114,7 @@ impl Array {
         &self.name
     }
 
-    /// What its file is: `npy`, `pickle`.
+    /// What its file is: `npy`, `npz`, `pickle`, `tiff`, `png`, `jpeg`.
     pub fn format(&self) -> &'static str {
         self.format
     }
@@ -136,21 +153,35 @@ impl std::fmt::Debug for Array {
     }
 }
 
-fn open(input: &Arc<Input>, _options: &ArrayOptions) -> Result<Opened> {
+fn open(input: &Arc<Input>, options: &ArrayOptions) -> Result<Opened> {
     let mut first = [0u8; 16];
     let there = usize::try_from(input.size()).unwrap_or(16).min(16);
     let first = first.get_mut(..there).unwrap_or_default();
     input.data().read_exact_at(0, first).map_err(|e| Error::io("read", input.path(), e))?;
+    let is_zip = first.starts_with(npz::MAGIC);
+    let is_tiff = tiff::MAGICS.iter().any(|magic| first.starts_with(*magic));
+    if options.member.is_some() && !is_zip {
+        return Err(Error::input(input.path(), None, "is no .npz file, and has no members"));
+    }
+    if options.page.is_some() && !is_tiff {
+        return Err(Error::input(input.path(), None, "is no TIFF, and has no pages"));
+    }
     if first.starts_with(npy::MAGIC) {
-        return open_npy(input);
+        open_npy(input, "npy")
+    } else if is_zip {
+        npz::open(input, options.member.as_deref())
+    } else if is_tiff {
+        tiff::open(input, options.page)
+    } else if first.starts_with(png::MAGIC) {
+        png::open(input)
+    } else if first.starts_with(jpeg::MAGIC) {
+        jpeg::open(input)
+    } else {
+        open_pickle(input)
     }
-    if first.starts_with(png::MAGIC) {
-        return png::open(input);
-    }
-    open_pickle(input)
 }
 
-fn open_npy(input: &Arc<Input>) -> Result<Opened> {
+fn open_npy(input: &Arc<Input>, format: &'static str) -> Result<Opened> {
     let header = npy::read(input.data(), input.path())?;
     let axes = if header.fortran {
         (0..header.shape.len()).rev().collect()
@@ -159,12 +190,7 @@ fn open_npy(input: &Arc<Input>) -> Result<Opened> {
     };
     let raw = raw(input, header.end, &header.dtype, &header.shape, axes)?;
     let Raw { shape, .. } = &raw;
-    Ok(Opened {
-        format: "npy",
-        shape: shape.clone(),
-        dtype: header.dtype,
-        reader: Reader::Raw(raw),
-    })
+    Ok(Opened { format, shape: shape.clone(), dtype: header.dtype, reader: Reader::Raw(raw) })
 }
 
 /// An array whose elements stand in `input` from `offset` on.
@@ -210,8 +236,8 @@ fn open_pickle(input: &Arc<Input>) -> Result<Opened> {
             return Err(Error::input(
                 path,
                 None,
-                "holds no array that can be cut into tiles: it is neither .npy nor one pickled \
-                 numpy.ndarray; without --tile its items can be split",
+                "holds no array that can be cut into tiles: it is neither .npy, .npz, TIFF, PNG, \
+                 JPEG, nor one pickled numpy.ndarray; without --tile its items can be split",
             ));
         }
     };
@@ -246,7 +272,8 @@ pub(crate) fn spool(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>
     Input::read_at(path.to_string_lossy(), Box::new(file))
 }
 
-/// Bytes of pixels that are decoded whole: of an interlaced PNG, whose rows come in passes.
+/// Bytes of pixels that are decoded whole: of a JPEG, of an interlaced PNG, whose rows come in
+/// passes, of one strip or tile of a TIFF.
 pub const IMAGE_LIMIT: u64 = 2 << 30;
 
 fn too_large(path: &Path, what: &str, bytes: u64) -> Error {
@@ -372,6 +399,7 @@ impl Band {
 /// What tiles are cut from at one time.
 pub(crate) enum View<'v> {
     Raw(&'v Raw),
+    Tiff(&'v TiffArray),
     Band(&'v Band, &'v Path),
 }
 
@@ -380,6 +408,7 @@ impl View<'_> {
     pub(crate) fn read(&self, hull: &[(u64, u64)]) -> Result<Vec<u8>> {
         match self {
             View::Raw(raw) => raw.read(hull),
+            View::Tiff(tiff) => tiff.read(hull),
             View::Band(band, path) => band.read(hull, path),
         }
     }

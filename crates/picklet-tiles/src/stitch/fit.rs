@@ -160,6 +160,11 @@ impl Fit {
         self.axes.iter().map(part).collect::<Option<Vec<_>>>().map(Window)
     }
 
+    /// The whole's axis that an axis of the source became, if that was cut.
+    pub(crate) fn axis_of(&self, source: usize) -> Option<usize> {
+        self.axes.iter().position(|axis| matches!(axis, Axis::Cut { axis, .. } if *axis == source))
+    }
+
     /// The first axis of the whole that was cut: its bands are written one after another.
     pub(crate) fn band_axis(&self) -> Option<(usize, usize)> {
         self.axes.iter().enumerate().find_map(|(place, axis)| match axis {

@@ -61,6 +61,16 @@ impl Missing {
         self.tiles.iter().map(|(_, name, _)| name.clone()).collect()
     }
 
+    /// The numbers and names of the tiles, and why each is missing.
+    pub(crate) fn tiles(&self) -> &[(u64, String, &'static str)] {
+        &self.tiles
+    }
+
+    /// Whether all tiles are there.
+    pub(crate) fn is_none(&self) -> bool {
+        self.tiles.is_empty()
+    }
+
     /// An error that names the tiles, if there are any.
     pub(crate) fn refuse(&self, dir: &Path, layout: &Layout) -> Result<()> {
         if self.tiles.is_empty() {

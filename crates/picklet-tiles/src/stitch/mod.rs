@@ -20,13 +20,15 @@ use crate::block::{Place, copy, elements};
 use crate::cut::default_workers;
 use crate::grid::{Grid, Tile, Window};
 use crate::layout::Layout;
-use crate::output;
+use crate::output::{self, Output};
 use crate::raw::zeros;
 
+mod blend;
 mod fit;
 mod load;
 mod missing;
 
+use blend::Blend;
 pub(crate) use fit::Fit;
 pub(crate) use load::{Loaded, load};
 pub(crate) use missing::Missing;
@@ -37,16 +39,41 @@ pub enum Mode {
     /// Of each tile its core alone: exact, for every type.
     #[default]
     Crop,
+    /// The average of all tiles that have an element.
+    Mean,
+    /// The average weighted by a Hann window over each tile, which is least at its ends: no seams.
+    Hann,
+    /// The largest that any tile has: for masks and for labels where 0 is nothing.
+    Max,
+}
+
+impl Mode {
+    /// The word used on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Crop => "crop",
+            Mode::Mean => "mean",
+            Mode::Hann => "hann",
+            Mode::Max => "max",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 impl FromStr for Mode {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Mode> {
-        match text {
-            "crop" => Ok(Mode::Crop),
-            _ => Err(Error::usage(format!("mode is crop, not {text:?}"))),
-        }
+        let known = [Mode::Crop, Mode::Mean, Mode::Hann, Mode::Max];
+        known
+            .into_iter()
+            .find(|mode| mode.as_str() == text)
+            .ok_or_else(|| Error::usage(format!("mode is crop, mean, hann or max, not {text:?}")))
     }
 }
 
@@ -114,10 +141,7 @@ pub fn stitch(
     let layout = Layout::of(segments)?;
     let grid = &layout.grid;
     let dir = segments.location().path();
-    let mut positions = HashMap::new();
-    for (position, entry) in segments.entries().iter().enumerate() {
-        positions.insert(layout.number(entry, dir)?, position);
-    }
+    let mut positions = layout.positions(segments)?;
     let missing = Missing::find(segments, &layout, &mut positions)?;
     if options.fill.is_none() {
         missing.refuse(dir, &layout)?;
@@ -138,18 +162,18 @@ pub fn stitch(
         Some(text) => Some(missing::element(text, &fit.dtype)?),
         None => None,
     };
+    if options.mode != Mode::Crop {
+        // Before a file is begun: whether elements of this type can be blended so.
+        Blend::new(grid, &fit, options.mode, false).map(drop)?;
+    }
     let mut output = output::create(out, &fit.dtype, &fit.shape, band_axis)?;
     let run = Run { segments, grid, fit: &fit, item, positions: &positions, options };
-    for (place, numbers) in bands(grid, source_axis).into_iter().enumerate() {
-        let band = band_window(grid, &fit, source_axis, place as u64)?;
-        let mut block = zeros(elements(&band.shape()).saturating_mul(item as u64), out)?;
-        if let Some(fill) = &fill {
-            missing::fill(&mut block, fill);
+    match options.mode {
+        Mode::Crop => run.cropped(&mut *output, band_axis, source_axis, fill.as_deref(), out)?,
+        _ => {
+            let mut blend = Blend::new(grid, &fit, options.mode, !missing.is_none())?;
+            run.blended(&mut *output, &mut blend, source_axis, fill.as_deref())?;
         }
-        run.crop(&numbers, &band, &mut block)?;
-        let (low, high) = band.0.get(band_axis).copied().unwrap_or_default();
-        let unsigned = |place: i64| u64::try_from(place).unwrap_or(0);
-        output.band(unsigned(low), unsigned(high - low), &block)?;
     }
     output.finish()?;
     Ok(StitchReport {
@@ -199,6 +223,66 @@ struct Run<'r> {
 }
 
 impl Run<'_> {
+    /// Writes the cores of all tiles, band after band.
+    fn cropped(
+        &self,
+        output: &mut dyn Output,
+        band_axis: usize,
+        source_axis: usize,
+        fill: Option<&[u8]>,
+        out: &Path,
+    ) -> Result<()> {
+        let mut block = Vec::new();
+        for (place, numbers) in bands(self.grid, source_axis).into_iter().enumerate() {
+            let band = band_window(self.grid, self.fit, source_axis, place as u64)?;
+            let bytes = elements(&band.shape()).saturating_mul(self.item as u64);
+            // Where no tile is missing, what the last band left is written over.
+            if block.len() as u64 != bytes {
+                block = zeros(bytes, out)?;
+            }
+            if numbers.iter().any(|number| !self.positions.contains_key(number)) {
+                block.fill(0);
+                if let Some(fill) = fill {
+                    missing::fill(&mut block, fill);
+                }
+            }
+            self.crop(&numbers, &band, &mut block)?;
+            let (low, high) = band.0.get(band_axis).copied().unwrap_or_default();
+            let unsigned = |place: i64| u64::try_from(place).unwrap_or(0);
+            output.band(unsigned(low), unsigned(high - low), &block)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the blended tiles, as far as each band is ready.
+    fn blended(
+        &self,
+        output: &mut dyn Output,
+        blend: &mut Blend<'_>,
+        source_axis: usize,
+        fill: Option<&[u8]>,
+    ) -> Result<()> {
+        let between = || {
+            Error::usage(
+                "windows of tiles end between two elements of the whole; choose sides \
+                          and an overlap that the factor divides",
+            )
+        };
+        let mut written = 0;
+        for (place, numbers) in bands(self.grid, source_axis).into_iter().enumerate() {
+            blend.extend(blend.reach(place as u64).ok_or_else(between)?)?;
+            self.each(&numbers, |tile, loaded| blend.add(tile, loaded.elements()))?;
+            let ready = blend.ready(place as u64).ok_or_else(between)?;
+            if ready > written {
+                blend.extend(ready)?;
+                let block = blend.take(ready, fill)?;
+                output.band(written, ready - written, &block)?;
+                written = ready;
+            }
+        }
+        Ok(())
+    }
+
     /// Copies the cores of tiles into the band's block.
     fn crop(&self, numbers: &[u64], band: &Window, block: &mut [u8]) -> Result<()> {
         let band_shape = band.shape();

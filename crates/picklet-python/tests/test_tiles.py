@@ -1,0 +1,382 @@
+"""Tiles: numpy says what each must hold, and what stitching must give."""
+
+import itertools
+import json
+import os
+import pathlib
+import pickle
+import random
+import warnings
+
+import picklet
+import pytest
+
+np = pytest.importorskip("numpy")
+
+EDGES = ["shrink", "shift", "reflect", "constant"]
+TYPES = ["u1", ">u2", "i4", "f8", "f4", "c16", "?", "M8[s]", "S3", "U2", [("a", "i2"), ("b", "f4")]]
+CASES = int(os.environ.get("PICKLET_CASES", "60"))
+
+
+def make(rng, shape, dtype):
+    dtype = np.dtype(dtype)
+    count = int(np.prod(shape))
+    if dtype.kind in "SU":
+        words = np.array(["", "a", "bc", "xyz"])
+        return words[rng.integers(0, 4, count)].astype(dtype).reshape(shape)
+    if dtype.kind == "b":
+        return rng.random(shape) > 0.5
+    data = rng.integers(0, 200, (count, dtype.itemsize), dtype="u1")
+    if dtype.kind in "fc":
+        return rng.random(shape).astype(dtype)
+    return np.frombuffer(data.tobytes(), dtype).reshape(shape)
+
+
+def spans(side, tile, overlap, edge):
+    """The core and window of each tile along an axis, as the design tells them."""
+    if tile is None:
+        return [((0, side), (0, side))]
+    found = []
+    for low in range(0, side, tile):
+        high = min(low + tile, side)
+        start, stop = low - overlap, low + tile + overlap
+        if edge == "shrink":
+            start, stop = max(0, start), min(side, high + overlap)
+        elif edge == "shift":
+            if stop - start >= side:
+                start, stop = 0, side
+            else:
+                back = max(0, stop - side) - max(0, -start)
+                start, stop = start - back, stop - back
+        found.append(((low, high), (start, stop)))
+    return found
+
+
+def expected(array, window, edge):
+    """The window, by numpy's own padding."""
+    pad = [
+        (max(0, -start), max(0, stop - side))
+        for (start, stop), side in zip(window, array.shape, strict=True)
+    ]
+    mode = "reflect" if edge == "reflect" else "constant"
+    if array.dtype.kind in "SUVM" and mode == "constant" and any(map(any, pad)):
+        whole = np.zeros(
+            [a + n + b for (a, b), n in zip(pad, array.shape, strict=True)], array.dtype
+        )
+        inner = tuple(slice(a, a + n) for (a, _), n in zip(pad, array.shape, strict=True))
+        whole[inner] = array
+    else:
+        whole = np.pad(array, pad, mode=mode) if any(map(any, pad)) else array
+    return whole[tuple(slice(a + p, b + p) for (a, b), (p, _) in zip(window, pad, strict=True))]
+
+
+@pytest.mark.parametrize("seed", range(CASES))
+def test_each_tile_is_what_numpy_cuts_and_stitching_gives_the_source(seed, tmp_path):
+    rng = np.random.default_rng(seed)
+    choose = random.Random(seed)
+    axes = choose.randint(1, 4)
+    shape = tuple(choose.randint(1, 30 if axes < 3 else 7) for _ in range(axes))
+    tile = tuple(choose.choice([None, *range(1, 9)]) for _ in range(choose.randint(1, axes)))
+    if not any(tile):
+        tile = (3,)
+    overlap = tuple(choose.randint(0, 6) if side else 0 for side in tile)
+    edge = choose.choice(EDGES)
+    array = make(rng, shape, choose.choice(TYPES))
+    if choose.random() < 0.3:
+        array = np.asfortranarray(array)
+    protocol = choose.randint(0, 5)
+    if choose.random() < 0.5:
+        np.save("source.npy", array)
+        source = "source.npy"
+    else:
+        source = "source.pickle"
+        with open(source, "wb") as file:
+            pickle.dump(array, file, protocol)
+    per_axis = [
+        spans(side, *(z or (None, 0)), edge)
+        for side, z in itertools.zip_longest(shape, zip(tile, overlap, strict=True))
+    ]
+    grid = list(itertools.product(*per_axis))
+    if len(grid) > 80:
+        pytest.skip("many tiles")
+    cut = picklet.tiles(source, "tiles", tile=tile, overlap=overlap, edge=edge, trust=True)
+    assert len(cut) == len(grid)
+    entries = json.loads((tmp_path / "tiles/segments.json").read_text())["segments"]
+    for path, entry, spans_of in zip(cut.paths, entries, grid, strict=True):
+        window = [list(w) for _, w in spans_of]
+        assert entry["window"]["halo"] == window
+        assert entry["window"]["core"] == [list(c) for c, _ in spans_of]
+        got = pickle.loads(path.read_bytes())
+        want = expected(array, window, edge)
+        assert got.shape == want.shape
+        assert got.dtype == want.dtype.newbyteorder("=")
+        assert got.tobytes() == want.astype(got.dtype).tobytes()
+    made = picklet.stitch(cut, "whole.npy")
+    whole = np.load("whole.npy")
+    assert made.shape == shape
+    assert whole.dtype == array.dtype
+    assert whole.tobytes() == np.ascontiguousarray(array).tobytes()
+
+
+def blended(blocks, shape, mode):
+    """What numpy makes of overlapping blocks: (window, values) each."""
+    dtype = blocks[0][1].dtype
+    if mode == "max":
+        whole = None
+        for window, block in blocks:
+            part = np.full(shape, -np.inf)
+            place, inner = clip(window, shape)
+            part[place] = block[inner]
+            whole = part if whole is None else np.maximum(whole, part)
+        return whole.astype(dtype)
+    total = np.zeros(shape, "c16" if dtype.kind == "c" else "f8")
+    weights = np.zeros(shape)
+    for window, block in blocks:
+        weight = np.ones(block.shape)
+        if mode == "hann":
+            for axis, (start, stop) in enumerate(window):
+                length = stop - start
+                line = np.sin(np.pi * (np.arange(length) + 0.5) / length) ** 2
+                if length != shape[axis] or axis < 2:
+                    sides = [1] * block.ndim
+                    sides[axis] = length
+                    weight = weight * line.reshape(sides)
+        place, inner = clip(window, shape)
+        total[place] += block[inner] * weight[inner]
+        weights[place] += weight[inner]
+    whole = total / weights
+    if dtype.kind in "iu":
+        whole = np.rint(whole)
+    return whole.astype(dtype)
+
+
+def clip(window, shape):
+    place, inner = [], []
+    for (start, stop), side in zip(window, shape, strict=True):
+        low, high = max(0, start), min(side, stop)
+        place.append(slice(low, high))
+        inner.append(slice(low - start, high - start))
+    return tuple(place), tuple(inner)
+
+
+@pytest.mark.parametrize("edge", EDGES)
+@pytest.mark.parametrize("mode", ["mean", "hann", "max"])
+@pytest.mark.parametrize("dtype", ["u1", ">i2", "i4", "f4", "f8", "f2", "c8"])
+def test_overlaps_are_blended_as_numpy_would(mode, edge, dtype):
+    if mode == "max" and dtype == "c8":
+        pytest.skip("complex numbers have no largest")
+    rng = np.random.default_rng(1)
+    shape = (23, 31)
+    array = (rng.random(shape) * 100).astype(dtype)
+    cut = picklet.tiles(array, "tiles", tile=(9, 10), overlap=(4, 3), edge=edge)
+    noise = iter(range(100))
+    blocks = []
+    with picklet._picklet.Writer("changed", "objects", "refuse") as writer:
+        for path, tile in zip(cut.paths, cut, strict=True):
+            tile = (tile + next(noise)).astype(np.dtype(dtype))
+            blocks.append(tile)
+            writer.put(path.name, pickle.dumps(tile), 1)
+    manifest = json.loads(pathlib.Path("tiles/segments.json").read_text())
+    windows = [entry["window"]["halo"] for entry in manifest["segments"]]
+    give_grid("changed", manifest)
+    picklet.stitch("changed", "whole.npy", mode=mode)
+    whole = np.load("whole.npy")
+    assert whole.shape == shape
+    assert whole.dtype == blocks[0].dtype
+    want = blended(list(zip(windows, blocks, strict=True)), shape, mode)
+    if np.dtype(dtype).kind in "iu":
+        # A sum that lies between two integers may fall to either.
+        assert np.abs(whole.astype("i8") - want.astype("i8")).max() <= (mode != "max")
+        assert (whole != want).mean() < 0.1
+    else:
+        assert np.allclose(whole, want, rtol=1e-3 if dtype == "f2" else 1e-6)
+
+
+def give_grid(directory, manifest):
+    """Put the grid into a manifest, as a map does."""
+    xxhash = pytest.importorskip("xxhash", reason="xxhash makes a manifest's digest")
+    path = pathlib.Path(directory, "segments.json")
+    own = json.loads(path.read_text())
+    own["tiles"] = manifest["tiles"]
+    own["digest"] = "0" * 32
+    text = json.dumps(own, indent=2, ensure_ascii=False) + "\n"
+    digest = xxhash.xxh3_128(text.encode()).hexdigest()
+    path.write_text(text.replace("0" * 32, digest, 1))
+
+
+@pytest.mark.parametrize("mode", ["mean", "hann", "max"])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "?"])
+def test_unchanged_tiles_blend_to_the_source(mode, dtype):
+    rng = np.random.default_rng(2)
+    array = make(rng, (37, 41, 3), dtype) if dtype != "?" else rng.random((37, 41, 3)) > 0.5
+    picklet.tiles(array, "tiles", tile=(8, 8), overlap=3)
+    picklet.stitch("tiles", "whole.npy", mode=mode)
+    assert (np.load("whole.npy") == array).all()
+
+
+def test_missing_tiles_are_filled_where_nobody_else_has_them():
+    array = np.full((20, 20), 5, "f4")
+    cut = picklet.tiles(array, "tiles", tile=(10, 10), overlap=2)
+    cut.paths[0].unlink()
+    with pytest.raises(picklet.SegmentsError, match=r"1 of 4 tiles .*data-00000"):
+        picklet.stitch("tiles", "whole.npy", mode="mean")
+    filled = picklet.stitch("tiles", "whole.npy", mode="mean", fill=float("nan"))
+    assert filled.filled == ("data-00000",)
+    whole = np.load("whole.npy")
+    assert np.isnan(whole[:8, :8]).all()
+    assert (whole[8:] == 5).all()
+    assert (whole[:, 8:] == 5).all()
+    picklet.stitch("tiles", "whole.npy", fill=7)
+    assert (np.load("whole.npy")[:10, :10] == 7).all()
+    drawn = picklet.preview("tiles", "tiles.png")
+    assert (drawn.width, drawn.height, drawn.tiles, drawn.missing) == (20, 20, 3, ("data-00000",))
+
+
+def test_members_of_npz_files_are_cut_stored_and_compressed():
+    a, b = np.arange(300.0).reshape(20, 15), np.arange(7)
+    for save, name in [(np.savez, "stored.npz"), (np.savez_compressed, "small.npz")]:
+        save(name, a=a, b=b)
+        with pytest.raises(picklet.UnpicklingError, match=r"2 arrays \(a, b\)"):
+            picklet.tiles(name, "none", tile=(4,))
+        picklet.tiles(name, name + ".tiles", tile=(6, 7), overlap=1, member="a")
+        picklet.stitch(name + ".tiles", "whole.npy")
+        assert (np.load("whole.npy") == a).all()
+
+
+def test_what_was_stitched_as_a_pickle_opens_with_pickle():
+    array = np.arange(120.0).reshape(4, 5, 6)
+    picklet.tiles(array, "tiles", tile=(None, 2, 3))
+    picklet.stitch("tiles", "whole.pickle")
+    with open("whole.pickle", "rb") as file:
+        assert (pickle.load(file) == array).all()
+
+
+def test_a_source_is_refused_in_one_line():
+    array = np.zeros((4, 4))
+    with pytest.raises(ValueError, match="3 axes"):
+        picklet.tiles(array, "out", tile=(1, 1, 1))
+    with pytest.raises(ValueError, match="edge is"):
+        picklet.tiles(array, "out", tile=(1,), edge="wrap")
+    with pytest.raises(TypeError, match="a path or an array"):
+        picklet.tiles([1, 2], "out", tile=(1,))
+    with open("list.pickle", "wb") as file:
+        pickle.dump([1, 2], file)
+    with pytest.raises(picklet.UnpicklingError, match="holds no array"):
+        picklet.tiles("list.pickle", "out", tile=(1,))
+    picklet.split([1, 2], "lists", count=1)
+    with pytest.raises(picklet.UnpicklingError, match="holds no tiles"):
+        picklet.stitch("lists", "out.npy")
+    assert not os.path.exists("out")
+
+
+def around(source, array, tile=(50, 60), **how):
+    """Cut, compare each tile, stitch, compare."""
+    cut = picklet.tiles(source, "tiles", tile=tile, overlap=7, overwrite=True, **how)
+    picklet.stitch(cut, "whole.npy")
+    whole = np.load("whole.npy")
+    assert whole.shape == array.shape
+    assert (whole == array).all()
+
+
+def picture(shape, dtype="u1"):
+    rng = np.random.default_rng(3)
+    smooth = np.add.outer(np.arange(shape[0]), np.arange(shape[1]))
+    if len(shape) > 2:
+        smooth = smooth[..., None] + np.arange(shape[2]) * 40
+    return ((smooth + rng.integers(0, 5, shape)) % 251).astype(dtype)
+
+
+def test_png_of_every_kind_is_cut_and_written(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    for number, (mode, shape) in enumerate(
+        [("L", (130, 170)), ("RGB", (130, 170, 3)), ("RGBA", (130, 170, 4)), ("LA", (9, 8, 2))]
+    ):
+        array = picture(shape)
+        image.fromarray(array, mode).save("a.png")
+        around("a.png", array)
+        picklet.stitch("tiles", f"{number}.png")
+        assert (np.asarray(image.open(f"{number}.png")) == array).all()
+    deep = picture((60, 70)).astype("u2") * 250
+    image.fromarray(deep).save("deep.png")
+    around("deep.png", deep)
+    picklet.stitch("tiles", "deep-again.png")
+    assert (np.asarray(image.open("deep-again.png")) == deep).all()
+    colours = image.fromarray(picture((60, 70, 3))).convert("P", palette=image.Palette.ADAPTIVE)
+    colours.save("palette.png")
+    around("palette.png", np.asarray(colours.convert("RGB")))
+    bits = image.fromarray(picture((60, 70)) > 100)
+    bits.save("bits.png")
+    around("bits.png", np.asarray(bits).astype("u1") * 255)
+    data = (tmp_path / "palette.png").read_bytes()
+    for end in range(0, len(data), 97):
+        (tmp_path / "cut.png").write_bytes(data[:end])
+        with pytest.raises((picklet.UnpicklingError, OSError)):
+            picklet.tiles("cut.png", "cut", tile=(8, 8), overwrite=True)
+
+
+def test_jpeg_is_cut_as_it_is_decoded():
+    image = pytest.importorskip("PIL.Image")
+    for array in picture((130, 170)), picture((130, 170, 3)):
+        image.fromarray(array).save("a.jpg", quality=95, subsampling=0, progressive=array.ndim == 3)
+        pixels = np.asarray(image.open("a.jpg"))
+        picklet.tiles("a.jpg", "tiles", tile=(50, 60), overwrite=True)
+        picklet.stitch("tiles", "whole.npy")
+        whole = np.load("whole.npy")
+        assert whole.shape == pixels.shape
+        # Decoders may differ in the last bits.
+        assert np.abs(whole.astype(int) - pixels).max() <= 3
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "i2", "f4", "f8"])
+def test_tiff_of_every_layout_is_cut_and_written(dtype):
+    tifffile = pytest.importorskip("tifffile")
+    gray, colour = picture((130, 170), dtype), picture((130, 170, 3), dtype)
+    stack = np.stack([gray, gray[::-1], gray.T.copy().reshape(130, 170)])
+    for how in [
+        {},
+        {"tile": (32, 48)},
+        {"rowsperstrip": 7},
+        {"bigtiff": True},
+        {"byteorder": ">"},
+        {"compression": "zlib"},
+    ]:
+        tifffile.imwrite("gray.tif", gray, photometric="minisblack", **how)
+        around("gray.tif", gray)
+        tifffile.imwrite("rgb.tif", colour, photometric="rgb", **how)
+        around("rgb.tif", colour)
+        tifffile.imwrite("stack.tif", stack, photometric="minisblack", **how)
+        around("stack.tif", stack, tile=(1, 50, 60) if how else (None, 50, 60))
+        around("stack.tif", stack[1], page=1)
+    picklet.tiles("stack.tif", "tiles", tile=(2, 50, 60), overlap=(0, 3, 3), overwrite=True)
+    for name, array, tile in [
+        ("g", gray, (50, 60)),
+        ("c", colour, (50, 60)),
+        ("s", stack, (2, 50)),
+    ]:
+        picklet.tiles(array, name, tile=tile, overlap=3)
+        picklet.stitch(name, f"{name}.tif")
+        again = tifffile.imread(f"{name}.tif")
+        assert again.dtype == array.dtype
+        assert (again == array).all()
+
+
+def test_planar_tiff_and_pages_of_different_sizes():
+    tifffile = pytest.importorskip("tifffile")
+    planes = picture((130, 170, 3)).transpose(2, 0, 1).copy()
+    for how in {}, {"tile": (32, 48)}:
+        tifffile.imwrite("planes.tif", planes, photometric="rgb", planarconfig="separate", **how)
+        around("planes.tif", planes.transpose(1, 2, 0))
+    with tifffile.TiffWriter("pages.tif") as file:
+        file.write(picture((30, 40)))
+        file.write(picture((15, 20)))
+    with pytest.raises(picklet.UnpicklingError, match="pages of different sizes"):
+        picklet.tiles("pages.tif", "none", tile=(8, 8))
+    around("pages.tif", picture((15, 20)), page=1)
+
+
+def test_nothing_is_printed_or_warned_by_a_cut(capfd):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        picklet.tiles(np.zeros((9, 9)), "tiles", tile=(4, 4))
+        picklet.stitch("tiles", "whole.npy")
+    assert capfd.readouterr() == ("", "")
