@@ -148,7 +148,11 @@ pub static DATA: &[Entry] = &[
     call("fractions", "Fraction", &[Exactly(&[Numeral]), Exactly(&[SmallInt, SmallInt])]),
     mention("uuid", "UUID").remade_with(State::Fields(&[("int", Int), ("is_safe", IntOrNone)])),
     call("uuid", "SafeUUID", &[Exactly(&[IntOrNone])]),
-    call("collections", "OrderedDict", &[Exactly(&[]), Exactly(&[List])]).growing(Grows::Pairs),
+    // torch's state dicts carry a second one as an attribute.
+    call("collections", "OrderedDict", &[Exactly(&[]), Exactly(&[List])])
+        .growing(Grows::Pairs)
+        .with_state(State::Fields(&[("_metadata", Any)]))
+        .making(Makes::OrderedDict),
     call("collections", "defaultdict", &[Exactly(&[]), Exactly(&[Factory])]).growing(Grows::Pairs),
     call("collections", "Counter", &[Exactly(&[]), Exactly(&[Dict])]).growing(Grows::Pairs),
     call(

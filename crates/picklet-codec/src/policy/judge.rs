@@ -223,6 +223,8 @@ fn call<S: Subject>(entry: &'static Entry, args: &S) -> Verdict {
             Rule::Listed(class) if !std::ptr::eq(class, entry) => {
                 entry.needs_state || class.needs_state
             }
+            // A class that is only ever called, and then given its state.
+            Rule::Listed(class) => class.needs_state && !class.remade,
             _ => false,
         };
         let facts = match facts {

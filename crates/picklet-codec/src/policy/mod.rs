@@ -14,7 +14,10 @@ mod data;
 mod judge;
 mod numpy;
 mod pandas;
+mod science;
 mod shape;
+mod sklearn;
+mod torch;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -46,44 +49,56 @@ pub enum Rule {
 /// The built-in tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Builtin {
-    /// Python's own data types, the standard library's, numpy's and pandas'.
+    /// Python's own data types, the standard library's, numpy's and pandas', scipy's sparse
+    /// matrices.
     Data,
+    /// Tensors and parameters of torch.
+    Torch,
+    /// Estimators of scikit-learn.
+    Sklearn,
 }
 
 impl Builtin {
     /// All of them.
-    pub const ALL: &'static [Builtin] = &[Builtin::Data];
+    pub const ALL: &'static [Builtin] = &[Builtin::Data, Builtin::Torch, Builtin::Sklearn];
 
     /// `data`.
     pub fn name(self) -> &'static str {
         match self {
             Builtin::Data => "data",
+            Builtin::Torch => "torch",
+            Builtin::Sklearn => "sklearn",
         }
     }
 
-    /// The groups of entries that the table holds.
-    pub fn tables(self) -> &'static [&'static [Entry]] {
-        static DATA_TABLES: &[&[Entry]] = &[
-            DATA,
-            pandas::FRAMES,
-            pandas::MANAGERS,
-            pandas::INDEXES,
-            pandas::ARRAY_BACKED_ARRAYS,
-            pandas::MASKED_ARRAYS,
-            pandas::ARRAYS,
-            pandas::DTYPES,
-            pandas::TIMES,
-            pandas::OFFSETS,
-            pandas::PYARROW,
-        ];
+    /// The groups of entries that the policy holds.
+    pub fn tables(self) -> &'static [Table] {
         match self {
             Builtin::Data => DATA_TABLES,
+            Builtin::Torch => TORCH_TABLES,
+            Builtin::Sklearn => SKLEARN_TABLES,
         }
     }
 
     /// All its entries.
     pub fn entries(self) -> impl Iterator<Item = &'static Entry> {
-        self.tables().iter().copied().flatten()
+        self.tables().iter().flat_map(|table| table.entries)
+    }
+
+    /// What it admits, in a sentence.
+    pub fn about(self) -> &'static str {
+        match self {
+            Builtin::Data => {
+                "Python's own data types, the standard library's, numpy's arrays, pandas' frames \
+                 and scipy's sparse matrices: what nearly every load needs. It is part of every \
+                 policy."
+            }
+            Builtin::Torch => "Tensors and parameters, as in a state dict that `torch.save` wrote.",
+            Builtin::Sklearn => {
+                "Estimators of scikit-learn. Loading one runs nothing of the pickle's; using it \
+                 runs scikit-learn's code on numbers that the pickle chose."
+            }
+        }
     }
 
     fn names() -> String {
@@ -111,6 +126,115 @@ impl FromStr for Builtin {
         })
     }
 }
+
+/// A group of entries that one reason admits.
+#[derive(Debug, Clone, Copy)]
+pub struct Table {
+    /// What the group is called.
+    pub title: &'static str,
+    /// Why the policy admits it, in a sentence or two.
+    pub why: &'static str,
+    /// Its entries.
+    pub entries: &'static [Entry],
+}
+
+static DATA_TABLES: &[Table] = &[
+    Table {
+        title: "Python, its standard library, numpy",
+        why: "Each is data, and is made by its own constructor of arguments that cost no more \
+              than they hold. `getattr` is listed for one method, which reads a time zone. A \
+              numpy dtype is made anew of its description, an array gets its state only if it \
+              has as many bytes, or objects, as shape and dtype say.",
+        entries: DATA,
+    },
+    Table {
+        title: "pandas: frames and series",
+        why: "Nothing but their own attributes are set, over a manager that is checked.",
+        entries: pandas::FRAMES,
+    },
+    Table {
+        title: "pandas: what holds a frame's columns",
+        why: "pandas writes to the places that a pickle names without looking; the loader looks \
+              first whether each row has exactly one block.",
+        entries: pandas::MANAGERS,
+    },
+    Table {
+        title: "pandas: indexes",
+        why: "The codes of a multi-index are checked against its levels.",
+        entries: pandas::INDEXES,
+    },
+    Table {
+        title: "pandas: arrays over one of numpy's",
+        why: "The dtype is checked, and codes against their categories.",
+        entries: pandas::ARRAY_BACKED_ARRAYS,
+    },
+    Table {
+        title: "pandas: arrays of data and a mask",
+        why: "Data and mask are checked to be of one shape.",
+        entries: pandas::MASKED_ARRAYS,
+    },
+    Table {
+        title: "pandas: other arrays and what makes them",
+        why: "Bounds, places and buffers are checked when the array is whole; an array that \
+              never gets its state is not let out.",
+        entries: pandas::ARRAYS,
+    },
+    Table {
+        title: "pandas: dtypes",
+        why: "They describe; what they say was computed is computed anew.",
+        entries: pandas::DTYPES,
+    },
+    Table {
+        title: "pandas: points in time, their kin, time zones",
+        why: "Numbers, and the name of a time zone, whose own file is all that is read.",
+        entries: pandas::TIMES,
+    },
+    Table { title: "pandas: offsets", why: "Numbers and flags.", entries: pandas::OFFSETS },
+    Table {
+        title: "pyarrow: flat arrays",
+        why: "pandas' strings lie in them. pyarrow's full validation follows.",
+        entries: pandas::PYARROW,
+    },
+    Table {
+        title: "scipy: sparse matrices",
+        why: "Their indexes are checked against their shape.",
+        entries: science::SPARSE_MATRICES,
+    },
+    Table {
+        title: "joblib: the wrapper of an array",
+        why: "A description of the bytes that follow it in the file, which only joblib reads.",
+        entries: science::JOBLIB,
+    },
+];
+
+static TORCH_TABLES: &[Table] = &[
+    Table {
+        title: "Storages and types",
+        why: "They are named, never called.",
+        entries: torch::TORCH_NAMES,
+    },
+    Table {
+        title: "Tensors",
+        why: "A tensor is a view of a storage that the file's container or the caller gives; \
+              torch checks that it lies within.",
+        entries: torch::TENSORS,
+    },
+];
+
+static SKLEARN_TABLES: &[Table] = &[
+    Table {
+        title: "Estimators and their parts",
+        why: "Each is written in Python, makes its objects as `object` does, and takes its state \
+              as `BaseEstimator` does. `testdata/policy/list_sklearn.py` looked at each; what \
+              has its own ways is left out.",
+        entries: sklearn::ESTIMATORS,
+    },
+    Table {
+        title: "Trees",
+        why: "The nodes of a tree name each other by number; the loader checks the numbers.",
+        entries: sklearn::TREES,
+    },
+];
 
 type Index = HashMap<(&'static str, &'static str), (&'static Entry, u8), FxBuildHasher>;
 

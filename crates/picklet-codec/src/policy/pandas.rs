@@ -6,26 +6,11 @@
 //! category a code means become places in memory. What shapes cannot tell is checked by the
 //! loader on the live objects ([`Sound`]).
 
-use super::shape::{Args, Class, Entry, Kind, Makes, Sound, State, call, mention};
+use super::shape::{Args, Class, Entry, Kind, Makes, Sound, State, call, each, mention};
 
 use Args::{Each, Exactly};
 use Kind::{Any, Bool, Dict, Every, Int, IntBelow, IntOrNone, Keys, Made, OneOf, Scalar, Str};
 use Kind::{Text, TupleOf};
-
-/// The same entry under several names, in several modules.
-#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
-const fn each<const N: usize>(
-    entry: Entry,
-    names: [(&'static str, &'static str); N],
-) -> [Entry; N] {
-    let mut entries = [entry; N];
-    let mut at = 0;
-    while at < N {
-        (entries[at].module, entries[at].name) = names[at];
-        at += 1;
-    }
-    entries
-}
 
 const NONE: Kind = Kind::None;
 const MISSING: Kind =

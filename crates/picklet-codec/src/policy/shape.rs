@@ -220,6 +220,8 @@ pub enum Sound {
     Cache,
     /// Index pointers ascend and indexes lie within the shape.
     SparseMatrix,
+    /// Nodes have children behind them, and split by features that there are.
+    Tree,
 }
 
 impl Sound {
@@ -239,6 +241,7 @@ impl Sound {
             Sound::Frame => "frame",
             Sound::Cache => "cache",
             Sound::SparseMatrix => "sparse matrix",
+            Sound::Tree => "tree",
         }
     }
 }
@@ -297,6 +300,21 @@ pub(super) const fn call(
     let mut entry = mention(module, name);
     entry.calls = calls;
     entry
+}
+
+/// The same entry under several names, in several modules.
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+pub(super) const fn each<const N: usize>(
+    entry: Entry,
+    names: [(&'static str, &'static str); N],
+) -> [Entry; N] {
+    let mut entries = [entry; N];
+    let mut at = 0;
+    while at < N {
+        (entries[at].module, entries[at].name) = names[at];
+        at += 1;
+    }
+    entries
 }
 
 impl Entry {

@@ -354,7 +354,7 @@ impl<'py> Decoder<'_, 'py> {
 
     /// Values that native code would take as places in memory, looked at before it is called.
     fn check_before(&self, sound: Sound, args: Obj) -> Result<(), Raised> {
-        if !matches!(sound, Sound::Manager | Sound::Arrow | Sound::Block) {
+        if !matches!(sound, Sound::Manager | Sound::Arrow | Sound::Block | Sound::Tree) {
             return Ok(());
         }
         self.check_soundness("before", sound, args)

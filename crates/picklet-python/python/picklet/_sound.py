@@ -1,4 +1,4 @@
-"""What shapes cannot tell: values that pandas' native code takes as places in memory.
+"""What shapes cannot tell: values that native code takes as places in memory.
 
 The safe loader asks here about live objects. ``before`` looks at the arguments of a call, or at a
 state, that native code would act on at once; ``after`` at the object that was made. Each gives
@@ -262,11 +262,103 @@ def _arrow_backed(made: Any) -> str | None:
     return f"a pandas {type(made).__name__} of an unusual form"
 
 
+# scipy and scikit-learn.
+
+
+def _sparse_matrix(made: Any) -> str | None:
+    wrong = f"a scipy {type(made).__name__} whose indexes do not fit its shape"
+    shape, data = tuple(int(side) for side in made._shape), made.data
+    if len(shape) not in (1, 2) or not all(0 <= side < 1 << 62 for side in shape):
+        return wrong
+    sort = type(made).__name__[:3]
+    if sort == "dia":
+        fits = data.ndim == 2 and _is_array(made.offsets, "iu") and len(made.offsets) == len(data)
+    elif sort == "coo":
+        attributes = vars(made)
+        coords = attributes.get("coords") or (attributes["row"], attributes["col"])
+        fits = len(coords) == len(shape) and all(
+            _within(coord, side) and len(coord) == len(data)
+            for coord, side in zip(coords, shape, strict=True)
+        )
+    else:
+        fits = _compressed(made, sort, shape)
+    return None if fits else wrong
+
+
+def _within(indexes: Any, side: int) -> bool:
+    if not _is_array(indexes, "iu") or indexes.ndim != 1:
+        return False
+    return not len(indexes) or (int(indexes.min()) >= 0 and int(indexes.max()) < side)
+
+
+def _compressed(made: Any, sort: str, shape: tuple[int, ...]) -> bool:
+    pointers, indexes, data = made.indptr, made.indices, made.data
+    major, minor = shape if len(shape) == 2 else (1, shape[0])
+    if sort == "csc":
+        major, minor = minor, major
+    if sort == "bsr":
+        if data.ndim != 3 or 0 in data.shape[1:]:
+            return False
+        if major % data.shape[1] or minor % data.shape[2]:
+            return False
+        major, minor = major // data.shape[1], minor // data.shape[2]
+    elif data.ndim != 1:
+        return False
+    return (
+        _is_array(pointers, "i")
+        and pointers.shape == (major + 1,)
+        and pointers.dtype == indexes.dtype
+        and int(pointers[0]) == 0
+        and int(pointers[-1]) <= min(len(indexes), len(data))
+        and bool((pointers[1:] >= pointers[:-1]).all())
+        and _within(indexes, minor)
+    )
+
+
+_MISSHAPED_TREE = "a decision tree whose nodes lead nowhere"
+
+
+def _tree_before(given: Any) -> str | None:
+    if isinstance(given, dict):
+        nodes = given.get("nodes")
+        fits = (
+            nodes is not None and nodes.ndim == 1 and 0 < given.get("node_count", 0) == len(nodes)
+        )
+        return None if fits and "values" in given else _MISSHAPED_TREE
+    features, classes, outputs = given
+    fits = 0 <= features < 1 << 31 and 0 < outputs < 1 << 20 and _is_array(classes, "i")
+    if fits and classes.dtype == "i8" and classes.shape == (outputs,):
+        return None if 0 < int(classes.min()) <= int(classes.max()) < 1 << 31 else _MISSHAPED_TREE
+    return _MISSHAPED_TREE
+
+
+def _tree(made: Any) -> str | None:
+    numpy = _numpy()
+    left, right, feature = made.children_left, made.children_right, made.feature
+    inner = left != -1
+    place = numpy.arange(len(left))[inner]
+    # A child stands behind its parent, so that no walk is endless.
+    fits = (
+        bool(((right != -1) == inner).all())
+        and bool((left[inner] > place).all())
+        and bool((right[inner] > place).all())
+        and bool((left[inner] < len(left)).all())
+        and bool((right[inner] < len(left)).all())
+        and bool(((feature[inner] >= 0) & (feature[inner] < made.n_features)).all())
+    )
+    return None if fits else _MISSHAPED_TREE
+
+
 def _cache(made: Any) -> None:
     _forget_computed(made)
 
 
-_BEFORE = {"block": _block_before, "manager": _manager_before, "arrow": _arrow_before}
+_BEFORE = {
+    "block": _block_before,
+    "manager": _manager_before,
+    "arrow": _arrow_before,
+    "tree": _tree_before,
+}
 _AFTER = {
     "array-backed": _array_backed,
     "masked": _masked,
@@ -278,4 +370,6 @@ _AFTER = {
     "manager": _manager,
     "frame": _frame,
     "cache": _cache,
+    "sparse matrix": _sparse_matrix,
+    "tree": _tree,
 }
