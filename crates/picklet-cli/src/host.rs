@@ -9,7 +9,7 @@ use picklet_segments::{NoProgress, Progress};
 use serde_json::Value;
 
 use crate::failure::StdoutError;
-use crate::progress::Bar;
+use crate::progress::{Bar, Events};
 
 /// What the program takes from the one who starts it.
 #[derive(Debug, Clone)]
@@ -82,6 +82,12 @@ impl<'h> Session<'h> {
             serde_json::to_string(value)?
         };
         self.line(&text)
+    }
+
+    /// With `json` a line of JSON on standard output for each thing that happens, otherwise as
+    /// [`Session::progress`].
+    pub(crate) fn events(&self, verb: &'static str, json: bool) -> Box<dyn Progress> {
+        if json { Box::new(Events::new(verb)) } else { self.progress(verb) }
     }
 
     /// A progress bar on a terminal, silence elsewhere.

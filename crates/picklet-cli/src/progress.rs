@@ -1,4 +1,5 @@
-//! Progress as a bar on standard error. Only made when that is a terminal.
+//! Progress as a bar on standard error, only made when that is a terminal, and as lines of JSON on
+//! standard output.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -102,5 +103,67 @@ impl Progress for Bar {
 impl Drop for Bar {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// A line of JSON on standard output for each thing that happens. That nobody reads them is found
+/// out when the report is printed.
+#[derive(Debug)]
+pub(crate) struct Events {
+    verb: &'static str,
+    segments: AtomicU64,
+    items: AtomicU64,
+    bytes: AtomicU64,
+    failures: AtomicU64,
+}
+
+impl Events {
+    pub(crate) fn new(verb: &'static str) -> Self {
+        let [segments, items, bytes, failures] = [0; 4].map(AtomicU64::new);
+        Events { verb, segments, items, bytes, failures }
+    }
+
+    fn print(&self, mut event: serde_json::Value) {
+        if let Some(fields) = event.as_object_mut() {
+            fields.insert("verb".to_owned(), self.verb.into());
+        }
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(out, "{event}").and_then(|()| out.flush());
+    }
+}
+
+impl Progress for Events {
+    fn totals(&self, totals: Totals) {
+        let Totals { segments, items, bytes } = totals;
+        self.print(serde_json::json!({
+            "event": "start", "segments": segments, "items": items, "bytes": bytes,
+        }));
+    }
+
+    fn bytes(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn items(&self, items: u64) {
+        self.items.fetch_add(items, Ordering::Relaxed);
+    }
+
+    fn segment(&self, file: &str) {
+        let done = self.segments.fetch_add(1, Ordering::Relaxed) + 1;
+        self.print(serde_json::json!({
+            "event": "segment",
+            "segment": file,
+            "done": done,
+            "failed": self.failures.load(Ordering::Relaxed),
+            "items": self.items.load(Ordering::Relaxed),
+            "bytes": self.bytes.load(Ordering::Relaxed),
+        }));
+    }
+
+    fn failure(&self, file: &str, message: &str) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        self.print(serde_json::json!({
+            "event": "failure", "segment": file, "message": message,
+        }));
     }
 }

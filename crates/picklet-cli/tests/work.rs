@@ -172,7 +172,14 @@ fn a_failed_segment_is_exit_1_and_the_finished_ones_stay() {
         assert!(ran.err.contains(part), "{part}: {ran:?}");
     }
     assert!(dir.path().join("out/data-00000.pickle").exists());
-    let ran = map(&["--on-error", "skip", "--json"]);
+    let mut ran = map(&["--on-error", "skip", "--json"]);
+    let events: Vec<serde_json::Value> =
+        ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kinds: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["start", "failure", "segment", "done"]);
+    assert_eq!((&events[0]["segments"], &events[0]["items"]), (&2.into(), &6.into()));
+    assert_eq!((&events[2]["done"], &events[2]["items"]), (&1.into(), &3.into()));
+    ran.out = events[3].to_string();
     assert_eq!(ran.code, Some(1), "{ran:?}");
     let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!((&json["resumed"], &json["failed"][0]["index"]), (&1.into(), &1.into()));
@@ -231,6 +238,10 @@ def double(segment):
     print('손님', len(segment))
     return [2 * number for number in segment]
 
+def halves(segment):
+    yield tuple(segment[:2])
+    yield set(segment[2:])
+
 def fail(segment):
     raise ValueError(f'나쁜 수 {segment[0]}')
 ";
@@ -238,10 +249,23 @@ def fail(segment):
     run(dir.path(), ["split", "a.pickle", "-o", "in", "--count", "4"]).good();
     let py = python();
     let map = |out: &str, call: &str| {
+        let words: Vec<&str> = call.split(' ').collect();
         let mut command = picklet(dir.path());
-        command.args(["map", "in", "-o", out, "-j", "2", "--call", call, "--python"]).arg(&py);
+        command.args(["map", "in", "-o", out, "-j", "2", "--python"]).arg(&py);
+        command.arg("--call").args(words);
         Ran::from(command.output().unwrap())
     };
+    for (call, items) in [
+        ("operator:neg --items", "0\n-1\n-2\n"),
+        ("operator:truth --filter", "1\n2\n3\n"),
+        ("builtins:sorted --batch 2", "0\n1\n2\n"),
+        ("jobs:halves --yields", "(0, 1)\n{2, 3}\n"),
+        ("operator:add --reduce", "0\n1\n2\n"),
+    ] {
+        assert_eq!(map(call, call).code, Some(0), "{call}");
+        let told = run(dir.path(), ["cat", call]).good();
+        assert!(told.starts_with(items), "{call}: {told}");
+    }
     let ran = map("out", "jobs:double");
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.out.contains("3 segments, 10 items in"), "{ran:?}");

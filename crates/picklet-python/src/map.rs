@@ -5,14 +5,14 @@
 //! time: to look for Ctrl-C, to call `progress`, to print what workers print.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use picklet_segments::engine::{
-    self, Answer, Form, Function, LoadPolicy, MapOptions, MapReport, OnError, PublishTo,
-    PythonWorkers, Task, WorkerCommand,
+    self, Answer, Fan, Form, Function, LoadPolicy, MapOptions, MapReport, OnError, Order,
+    PublishTo, PythonWorkers, Task, WorkerCommand,
 };
-use picklet_segments::{Error, Location, Progress, Publisher, Totals};
+use picklet_segments::{Error, Location, Progress, Publisher, Segments, Totals};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -83,15 +83,15 @@ impl Workers {
         };
         let mut workers = PythonWorkers::new(self.python, function);
         workers.sys_path = self.sys_path;
-        workers.form = match self.form.as_str() {
-            "segment" => Form::Segment,
-            "items" => Form::Items,
-            "filter" => Form::Filter,
-            other => return Err(PyValueError::new_err(format!("form: {other:?}"))),
-        };
+        workers.form = form(&self.form)?;
         workers.policy = LoadPolicy { allow: self.allow, trust: self.trust };
         Ok(workers)
     }
+}
+
+/// How the function is called, from JSON: `"items"`, `{"batch": 10}`.
+fn form(json: &str) -> PyResult<Form> {
+    serde_json::from_str(json).map_err(|error| PyValueError::new_err(format!("form: {error}")))
 }
 
 /// Maps with worker processes; gives the report as JSON.
@@ -114,36 +114,246 @@ fn map(
     ear.report(py, result)
 }
 
-/// Maps in this process: `run(task, output)` takes and gives the messages that a
-/// worker would, as JSON. Gives the report as JSON.
+/// Maps in this process, in this thread or in several: `run(task, output)` takes and gives the
+/// messages that a worker would, as JSON. Gives the report as JSON.
 #[pyfunction]
+#[pyo3(signature = (input, out, run, form, threads, options, progress))]
+#[expect(clippy::too_many_arguments, reason = "each is an argument of the Python function")]
 fn map_in_process(
     py: Python<'_>,
     input: &Directory,
     out: PathBuf,
     run: Py<PyAny>,
+    form: &str,
+    threads: Option<usize>,
     options: Options,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
-    let options = options.read()?;
+    let fan = Fan::of(self::form(form)?);
+    let options = MapOptions { fan, workers: threads, ..options.read()? };
     let out = Location::from(absolute(out));
     let ear = Ear::new(progress);
-    let mut answer = |task: &Task, output: &PublishTo| {
+    let answer = |task: &Task, output: &PublishTo| {
         Python::attach(|py| ask(py, &run, task, output)).map_err(|error| {
             ear.keep(error);
             Error::Interrupted
         })
     };
-    let result = py.detach(|| {
-        engine::map_in_process(&input.segments, &out, &mut answer, &options, &ear, &|| {
-            ear.interrupted()
-        })
+    let stop = || ear.interrupted();
+    let input = &input.segments;
+    let result = py.detach(|| match threads {
+        None => engine::map_in_process(input, &out, &mut { answer }, &options, &ear, &stop),
+        Some(_) => engine::map_in_threads(input, &out, &answer, &options, &ear, &stop),
     });
     ear.report(py, result)
 }
 
+/// Folds all segments into one: `step(input, out)` maps one level, given by paths, into the next,
+/// and gives its report as JSON.
+#[pyfunction]
+fn reduce(
+    py: Python<'_>,
+    input: &Directory,
+    out: PathBuf,
+    options: Options,
+    step: Py<PyAny>,
+) -> PyResult<String> {
+    let options = options.read()?;
+    let out = Location::from(absolute(out));
+    let ear = Ear::new(None);
+    let mut level = |from: &Segments, to: &Location, _: &MapOptions| {
+        let told = Python::attach(|py| -> PyResult<MapReport> {
+            let report = step.call1(py, (from.location().path(), to.path()))?;
+            let report: String = report.extract(py)?;
+            serde_json::from_str(&report).map_err(|e| PyValueError::new_err(e.to_string()))
+        });
+        told.map_err(|error| {
+            ear.keep(error);
+            Error::Interrupted
+        })
+    };
+    let result = py.detach(|| engine::reduce(&input.segments, &out, &options, &mut level));
+    ear.report(py, result)
+}
+
+/// A map whose tasks Python runs, on somebody's executor.
+#[pyclass(module = "picklet._picklet", frozen)]
+struct Conductor {
+    inner: Mutex<Option<engine::Conductor<'static>>>,
+    ear: Arc<Ear>,
+}
+
+#[pymethods]
+impl Conductor {
+    /// Plans the map and takes the output's lock, until `finish` or the end of this object.
+    #[new]
+    #[pyo3(signature = (input, out, form, seats, options, progress))]
+    fn new(
+        py: Python<'_>,
+        input: &Directory,
+        out: PathBuf,
+        form: &str,
+        seats: usize,
+        options: Options,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let fan = Fan::of(self::form(form)?);
+        let options = MapOptions { fan, ..options.read()? };
+        let out = Location::from(absolute(out));
+        let ear = Arc::new(Ear::new(progress));
+        let told = Box::new(Shared(ear.clone()));
+        let replay = engine::replay(&input.segments, &out, None);
+        let inner = py
+            .detach(|| engine::Conductor::new(&input.segments, &out, &options, seats, replay, told))
+            .or_raise(py)?;
+        Ok(Conductor { inner: Mutex::new(Some(inner)), ear })
+    }
+
+    /// Where outputs are published, as JSON.
+    fn output(&self) -> PyResult<String> {
+        let output = self.with(|inner| Ok(inner.output().clone()))?;
+        serde_json::to_string(&output).map_err(wrong)
+    }
+
+    /// How many tasks there are.
+    fn tasks(&self) -> PyResult<usize> {
+        self.with(|inner| Ok(inner.tasks()))
+    }
+
+    /// Says how many workers there are.
+    fn set_workers(&self, workers: usize) -> PyResult<()> {
+        self.with(|inner| {
+            inner.set_workers(workers);
+            Ok(())
+        })
+    }
+
+    /// What is to be done now: `(seat, task)`, the task as JSON, or None where what is in the seat
+    /// is to be forgotten.
+    fn orders(&self, py: Python<'_>) -> PyResult<Vec<(usize, Option<String>)>> {
+        let ear = &self.ear;
+        let orders = py.detach(|| {
+            self.with(|inner| {
+                let mut orders = Vec::new();
+                while let Some(order) = inner.next_order()? {
+                    match order {
+                        Order::Start { seat } => inner.ready(seat),
+                        Order::Run { seat, task } => orders.push((seat, Some(task))),
+                        Order::Stop { seat } => {
+                            inner.died(seat, "stopped", "", "");
+                            orders.push((seat, None));
+                        }
+                    }
+                }
+                inner.commit()?;
+                Ok(orders)
+            })
+        })?;
+        if let Some(error) = ear.take() {
+            return Err(error);
+        }
+        let json = |task: Box<Task>| serde_json::to_string(&task).map_err(wrong);
+        orders.into_iter().map(|(seat, task)| Ok((seat, task.map(json).transpose()?))).collect()
+    }
+
+    /// Takes what a worker says at the end of its task, as JSON.
+    fn answer(&self, seat: usize, answer: &str) -> PyResult<()> {
+        let answer: Answer = serde_json::from_str(answer).map_err(wrong)?;
+        self.with(|inner| inner.answer(seat, answer))
+    }
+
+    /// What ran in the seat is gone, perhaps because of its task.
+    fn died(&self, seat: usize, error: &str, message: &str, traceback: &str) -> PyResult<()> {
+        self.with(|inner| {
+            inner.died(seat, error, message, traceback);
+            Ok(())
+        })
+    }
+
+    /// What ran in the seat is gone before its task began.
+    fn lost(&self, seat: usize) -> PyResult<()> {
+        self.with(|inner| {
+            inner.lost(seat);
+            Ok(())
+        })
+    }
+
+    /// Whether nothing is left to do or to wait for.
+    fn is_over(&self) -> PyResult<bool> {
+        self.with(|inner| Ok(inner.is_over()))
+    }
+
+    /// For how many seconds one may wait for news, `longest` at most.
+    fn patience(&self, longest: f64) -> PyResult<f64> {
+        let longest = Duration::try_from_secs_f64(longest).unwrap_or_default();
+        self.with(|inner| Ok(inner.patience(longest).as_secs_f64()))
+    }
+
+    /// Ends the map; gives the report as JSON.
+    fn finish(&self, py: Python<'_>) -> PyResult<String> {
+        let inner = self.lock().take().ok_or_else(|| PyValueError::new_err("it has ended"))?;
+        let result = py.detach(|| inner.finish());
+        self.ear.report(py, result)
+    }
+
+    /// Ends the map as it stands; what is finished stays.
+    fn close(&self, py: Python<'_>) {
+        let inner = self.lock().take();
+        py.detach(|| {
+            if let Some(mut inner) = inner {
+                // The error that ends the map is on its way already.
+                let _ = inner.commit();
+            }
+        });
+    }
+}
+
+impl Conductor {
+    /// A thread that panicked with the lock leaves the books as the last order left them.
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<engine::Conductor<'static>>> {
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn with<T>(
+        &self,
+        ask: impl FnOnce(&mut engine::Conductor<'static>) -> picklet_segments::Result<T>,
+    ) -> PyResult<T> {
+        let mut inner = self.lock();
+        let inner = inner.as_mut().ok_or_else(|| PyValueError::new_err("it has ended"))?;
+        let result = ask(inner);
+        Python::attach(|py| result.or_raise(py))
+    }
+}
+
+/// One ear for the map and for those who ask how it went.
+struct Shared(Arc<Ear>);
+
+impl Progress for Shared {
+    fn totals(&self, totals: Totals) {
+        self.0.totals(totals);
+    }
+    fn bytes(&self, bytes: u64) {
+        self.0.bytes(bytes);
+    }
+    fn items(&self, items: u64) {
+        self.0.items(items);
+    }
+    fn segment(&self, file: &str) {
+        self.0.segment(file);
+    }
+    fn failure(&self, file: &str, message: &str) {
+        self.0.failure(file, message);
+    }
+    fn output(&self, bytes: &[u8]) {
+        self.0.output(bytes);
+    }
+}
+
+fn wrong(error: serde_json::Error) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}
+
 fn ask(py: Python<'_>, run: &Py<PyAny>, task: &Task, output: &PublishTo) -> PyResult<Answer> {
-    let wrong = |error: serde_json::Error| PyValueError::new_err(error.to_string());
     let task = serde_json::to_string(task).map_err(wrong)?;
     let output = serde_json::to_string(output).map_err(wrong)?;
     let answer: String = run.call1(py, (task, output))?.extract(py)?;
@@ -162,6 +372,8 @@ struct Heard {
     done: u64,
     failed: u64,
     items: u64,
+    bytes: u64,
+    all_bytes: Option<u64>,
     /// What Python raised while it was asked; the map ends with it.
     raised: Option<PyErr>,
 }
@@ -180,6 +392,10 @@ impl Ear {
         self.state().raised.get_or_insert(error);
     }
 
+    fn take(&self) -> Option<PyErr> {
+        self.state().raised.take()
+    }
+
     /// Whether to stop: Ctrl-C, or something that Python raised.
     fn interrupted(&self) -> bool {
         if let Err(error) = Python::attach(|py| py.check_signals()) {
@@ -190,11 +406,11 @@ impl Ear {
 
     fn tell(&self) {
         let Some(callback) = &self.callback else { return };
-        let (done, total, items, failed) = {
+        let now = {
             let state = self.state();
-            (state.done, state.total, state.items, state.failed)
+            (state.done, state.total, state.items, state.failed, state.bytes, state.all_bytes)
         };
-        let told = Python::attach(|py| callback.call1(py, (done, total, items, failed)).map(drop));
+        let told = Python::attach(|py| callback.call1(py, now).map(drop));
         if let Err(error) = told {
             self.keep(error);
         }
@@ -205,7 +421,7 @@ impl Ear {
         py: Python<'_>,
         result: picklet_segments::Result<MapReport>,
     ) -> PyResult<String> {
-        if let Some(error) = self.state().raised.take() {
+        if let Some(error) = self.take() {
             return Err(error);
         }
         let report = result.or_raise(py)?;
@@ -215,8 +431,17 @@ impl Ear {
 
 impl Progress for Ear {
     fn totals(&self, totals: Totals) {
-        self.state().total = totals.segments;
+        {
+            let mut state = self.state();
+            state.total = totals.segments;
+            state.all_bytes = totals.bytes;
+        }
         self.tell();
+    }
+
+    fn bytes(&self, bytes: u64) {
+        let mut state = self.state();
+        state.bytes = state.bytes.saturating_add(bytes);
     }
 
     fn items(&self, items: u64) {
@@ -275,5 +500,7 @@ fn publish<'py>(
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(map, module)?)?;
     module.add_function(wrap_pyfunction!(map_in_process, module)?)?;
+    module.add_function(wrap_pyfunction!(reduce, module)?)?;
+    module.add_class::<Conductor>()?;
     module.add_function(wrap_pyfunction!(publish, module)?)
 }

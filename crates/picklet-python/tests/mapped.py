@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 
 
@@ -12,6 +13,14 @@ def total(segment):
 
 def process_id(segment):
     return os.getpid()
+
+
+def process_and_sum(segment):
+    return os.getpid(), sum(segment)
+
+
+def thread_and_process(segment):
+    return threading.get_ident(), os.getpid()
 
 
 def fail_on_7(segment):

@@ -206,7 +206,8 @@ def test_progress_is_told_after_each_segment(workers, tens):
     heard = []
     tens.map(len, "out", workers=workers, progress=heard.append)
     assert [p.done for p in heard if p.done] == [1, 2, 3]
-    assert heard[-1] == picklet.Progress(done=3, total=3, items=30, failed=0)
+    size = sum(path.stat().st_size for path in tens.paths)
+    assert heard[-1] == picklet.Progress(3, 3, 30, failed=0, bytes=size, total_bytes=size)
     heard.clear()
     tens.map(len, "out", workers=workers, progress=heard.append)
     assert all(p.total == 0 for p in heard)

@@ -34,6 +34,27 @@ pub trait Progress: Send + Sync {
     }
 }
 
+impl<P: Progress + ?Sized> Progress for &P {
+    fn totals(&self, totals: Totals) {
+        (**self).totals(totals);
+    }
+    fn bytes(&self, bytes: u64) {
+        (**self).bytes(bytes);
+    }
+    fn items(&self, items: u64) {
+        (**self).items(items);
+    }
+    fn segment(&self, file: &str) {
+        (**self).segment(file);
+    }
+    fn failure(&self, file: &str, message: &str) {
+        (**self).failure(file, message);
+    }
+    fn output(&self, bytes: &[u8]) {
+        (**self).output(bytes);
+    }
+}
+
 /// Hears nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoProgress;

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use map_support::{Setting, python, unpickled};
 use picklet_segments::engine::{
-    Answer, ExternalCommand, Failed, FailureKind, MapOptions, MapReport, OnError, Text, TextForm,
-    WorkerCommand, map, map_in_process,
+    Answer, ExternalCommand, Failed, FailureKind, MapOptions, MapReport, OnError, Output, Text,
+    TextForm, WorkerCommand, map, map_in_process,
 };
 use picklet_segments::{Error, Kind, NoProgress, Progress, Publisher, Result, Segments};
 
@@ -319,9 +319,7 @@ fn a_closure_in_this_process_resumes_retries_and_reports_alike() {
         let receipt = draft.publish()?;
         Ok(Answer::Done(Box::new(picklet_segments::engine::Done {
             task: task.task,
-            receipt,
-            holds: "list".into(),
-            items: 3,
+            outputs: vec![Output { receipt, holds: "list".into(), items: 3 }],
             load_seconds: 0.0,
             run_seconds: 0.0,
             dump_seconds: 0.0,
@@ -336,7 +334,7 @@ fn a_closure_in_this_process_resumes_retries_and_reports_alike() {
     let report =
         map_in_process(&input, &out, &mut closure, &raise, &NoProgress, &|| false).unwrap();
     assert_eq!((report.done, report.resumed, report.failed.len()), (0, 3, 1));
-    assert_eq!(*tried.lock().unwrap(), [0, 1, 1, 2, 3, 0]);
+    assert_eq!(*tried.lock().unwrap(), [0, 1, 2, 3, 1, 0]);
     let result = map_in_process(&input, &out, &mut closure, &raise, &NoProgress, &|| true);
     assert!(matches!(result, Err(Error::Interrupted)), "{result:?}");
 }

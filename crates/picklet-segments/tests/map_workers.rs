@@ -11,8 +11,11 @@ use std::time::Duration;
 use map_support::{Setting, python, unpickled};
 use picklet_segments::engine::{
     FailureKind, Form, Function, MapOptions, MapReport, OnError, PythonWorkers, WorkerCommand, map,
+    reduce,
 };
-use picklet_segments::{Category, Error, Kind, NoProgress, Progress, Segments};
+use picklet_segments::{
+    Category, EntryMeta, Error, Kind, Location, NoProgress, Progress, Segments, SegmentsWriter,
+};
 
 /// The workers of a test: the real `picklet.worker` in the stand-in package.
 fn workers(setting: &Setting, function: &str) -> PythonWorkers {
@@ -335,6 +338,67 @@ fn a_second_argument_gets_the_segments_particulars() {
         let out = Segments::open(&setting.out()).unwrap();
         assert_eq!(unpickled(&out.path(1).unwrap()), expected, "{function}");
     }
+}
+
+#[test]
+fn the_second_argument_has_the_window_that_the_manifest_names() {
+    let setting = Setting::new(2);
+    let mut writer = SegmentsWriter::append(&Location::local(setting.path("in"))).unwrap();
+    let mut draft = writer.draft("data-00001").unwrap();
+    draft.write_all(b"K\x01.").unwrap();
+    let window = serde_json::json!({"core": [[0, 2], [4, 8]]});
+    let extra = [("window".to_owned(), window)].into_iter().collect();
+    writer.commit(draft, EntryMeta { index: 1, extra, ..EntryMeta::default() }).unwrap();
+    writer.finish().unwrap();
+    run_with(&setting, "mapped:window", &two()).unwrap();
+    let out = Segments::open(&setting.out()).unwrap();
+    assert_eq!(unpickled(&out.path(0).unwrap()), "None");
+    assert_eq!(unpickled(&out.path(1).unwrap()), "{'core': [[0, 2], [4, 8]]}");
+}
+
+#[test]
+fn a_generator_gives_several_outputs_that_are_kept_together() {
+    let setting = Setting::new(3);
+    let run = |function: &str, options: &MapOptions| {
+        let mut workers = workers(&setting, function);
+        workers.form = Form::Outputs;
+        let command = WorkerCommand::Python(workers);
+        map(&setting.input(), &setting.out(), &command, options, &NoProgress, &|| false).unwrap()
+    };
+    let report = run("mapped:pieces", &two());
+    assert_eq!((report.done, report.items), (3, 9));
+    let out = Segments::open(&setting.out()).unwrap();
+    assert_eq!(out.len(), 9);
+    assert_eq!(out.entries()[4].file, "data-00001-00001.pickle");
+    assert_eq!(unpickled(&out.path(8).unwrap()), "22");
+    assert_eq!(run("mapped:pieces", &two()).resumed, 3);
+    // More than were named at first, and other outputs than before.
+    let second = MapOptions { version: Some("2".into()), ..two() };
+    assert_eq!(run("mapped:twenty", &second).done, 3);
+    assert_eq!(Segments::open(&setting.out()).unwrap().len(), 60);
+    std::fs::remove_file(setting.out().path().join("data-00002-00019.pickle")).unwrap();
+    let report = run("mapped:twenty", &second);
+    assert_eq!((report.resumed, report.done), (2, 1));
+}
+
+#[test]
+fn a_reduction_folds_all_segments_into_one_in_their_order() {
+    let setting = Setting::new(6);
+    let mut python = workers(&setting, "mapped:add");
+    python.form = Form::Reduce;
+    let command = WorkerCommand::Python(python);
+    let fold = || {
+        reduce(&setting.input(), &setting.out(), &two(), &mut |from, to, options| {
+            map(from, to, &command, options, &NoProgress, &|| false)
+        })
+        .unwrap()
+    };
+    let report = fold();
+    assert_eq!((report.segments, report.done, report.is_complete()), (6, 3, true));
+    let out = Segments::open(&setting.out()).unwrap();
+    assert_eq!((out.len(), out.items()), (1, Some(18)));
+    assert!(unpickled(&out.path(0).unwrap()).starts_with("[0, 1, 2, 10, 11, 12, 20,"));
+    assert_eq!((fold().done, fold().resumed), (0, 6 + 2));
 }
 
 #[test]

@@ -75,6 +75,7 @@ pub mod de;
 mod graph;
 pub mod json;
 mod keys;
+pub mod map;
 pub mod policy;
 mod read;
 pub mod repr;
@@ -87,6 +88,7 @@ mod value;
 mod write;
 
 pub use de::{from_reader, from_slice};
+pub use map::MapSegments;
 pub use picklet_codec as codec;
 pub use picklet_codec::{Error, ErrorKind, Limits, PickleStr, PickleString, Result};
 pub use picklet_segments as segments;

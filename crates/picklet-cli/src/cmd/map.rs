@@ -9,12 +9,13 @@ use anyhow::Result;
 use clap::Args;
 use picklet::policy::{self, Policy};
 use picklet_segments::engine::{
-    ExternalCommand, Failure, Function, LoadPolicy, MapOptions, MapReport, OnError, PythonWorkers,
-    TextForm, WorkerCommand, map,
+    ExternalCommand, Failure, Form, Function, LoadPolicy, MapOptions, MapReport, Mapped, OnError,
+    PythonWorkers, TextForm, WorkerCommand, map, reduce,
 };
 use picklet_segments::{Error, Location, Progress, Segments};
 use serde_json::json;
 
+use crate::cmd::cluster;
 use crate::failure::{Interrupted, Verdict, say};
 use crate::host::{Session, catch_interrupts};
 use crate::show;
@@ -26,6 +27,10 @@ Examples:
   picklet map in -o out -- convert.sh {} {out}      {} is the segment's file, {out} what to write
   picklet map in -o out --as jsonl -- jq -c 'select(.age > 30)'
   picklet map in -o out --call jobs:process --on-error skip --retries 2 --timeout 600
+
+  picklet map in -o out --call jobs:keep --filter   keep(item) is true; also --items, --batch 1000
+  picklet map in -o sum --call operator:add --reduce
+  picklet map in -o out --call jobs:process --engine dask --address tcp://head:8786
 
 The same command run again goes on where the last run stopped; say --version 2 when the function
 has changed. Exit code 1 when a segment failed.";
@@ -53,9 +58,9 @@ pub(crate) struct Map {
     #[arg(long, conflicts_with = "only")]
     no_resume: bool,
     /// Run this segment alone, finished or not (may be repeated)
-    #[arg(long, value_name = "SEGMENT")]
+    #[arg(long, value_name = "SEGMENT", conflicts_with = "reduce")]
     only: Vec<String>,
-    /// Print the report as JSON
+    /// Print JSON, a line for each thing that happens and the report as the last
     #[arg(long)]
     json: bool,
 }
@@ -71,6 +76,10 @@ pub(crate) struct Worker {
     /// number, {out} a file to write instead of standard output
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+    #[command(flatten)]
+    form: Forms,
+    #[command(flatten)]
+    cluster: Cluster,
     /// What the program reads and writes: an item a line as JSON, the segment as one JSON document,
     /// or an item a line as it is
     #[arg(long = "as", value_name = "jsonl|json|lines", value_parser = text_form,
@@ -88,6 +97,54 @@ pub(crate) struct Worker {
     /// Load segments as pickle does: runs whatever they say
     #[arg(long, conflicts_with_all = ["command", "allow", "policy"])]
     trust: bool,
+}
+
+/// How the function is called; once for each segment by default.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct Forms {
+    /// Call the function for each item; what it gives is the new item
+    #[arg(long, requires = "call")]
+    items: bool,
+    /// Call the function for each item, and keep those for which it is true
+    #[arg(long, requires = "call")]
+    filter: bool,
+    /// Call the function with lists of so many items; what it gives is joined
+    #[arg(long, value_name = "ITEMS", requires = "call",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    batch: Option<u64>,
+    /// The function is a generator: each thing that it yields becomes a segment
+    #[arg(long, requires = "call")]
+    yields: bool,
+    /// Fold all segments into one by function(a, b), neighbours first
+    #[arg(long, requires = "call")]
+    reduce: bool,
+}
+
+impl Forms {
+    fn form(&self) -> Form {
+        match self.batch {
+            Some(items) => Form::Batch(items),
+            None if self.items => Form::Items,
+            None if self.filter => Form::Filter,
+            None if self.yields => Form::Outputs,
+            None if self.reduce => Form::Reduce,
+            None => Form::Segment,
+        }
+    }
+}
+
+/// Whose workers run the function; this machine's by default.
+#[derive(Debug, Args)]
+pub(crate) struct Cluster {
+    /// Run on a cluster, whose workers must reach both directories by the same path; without
+    /// --address one is started on this machine
+    #[arg(long, value_name = "dask|ray|spark", requires = "call", value_parser = ["dask", "ray", "spark"],
+          conflicts_with = "timeout")]
+    pub(crate) engine: Option<String>,
+    /// Where the cluster is: a scheduler, a head node, a master
+    #[arg(long, requires = "engine")]
+    pub(crate) address: Option<String>,
 }
 
 /// How the map goes.
@@ -163,15 +220,45 @@ impl Map {
             only: (!self.only.is_empty()).then(|| self.only.clone()),
             ..self.how.options()
         };
-        let progress = session.progress("map");
         let worker = self.worker.command(session)?;
-        let report = run(&segments, &out, &worker, &options, &*progress);
+        let progress = session.events("map", self.json);
+        let report = self.worker.run(&worker, &segments, &out, &options, &*progress);
         drop(progress);
         finish(session, &report?, &self.out, self.json)
     }
 }
 
 impl Worker {
+    /// Maps as the words say; Ctrl-C ends it with what is finished kept.
+    pub(crate) fn run(
+        &self,
+        worker: &WorkerCommand,
+        segments: &Segments,
+        out: &Location,
+        options: &MapOptions,
+        progress: &dyn Progress,
+    ) -> Result<MapReport> {
+        let interrupted = catch_interrupts();
+        let result = match (worker, &self.cluster.engine) {
+            (WorkerCommand::Python(python), Some(engine)) => {
+                let address = self.cluster.address.as_deref();
+                cluster::map(segments, out, python, (engine, address), options, progress)
+            }
+            _ if self.form.reduce => reduce(segments, out, options, &mut |from, to, options| {
+                map(from, to, worker, options, progress, &interrupted)
+            })
+            .map_err(Into::into),
+            _ => map(segments, out, worker, options, progress, &interrupted).map_err(Into::into),
+        };
+        result.map_err(|error| match error.downcast_ref() {
+            Some(Error::Interrupted) => {
+                Interrupted("interrupted; what is finished is kept, and the same command goes on")
+                    .into()
+            }
+            _ => error,
+        })
+    }
+
     /// The workers to start.
     pub(crate) fn command(&self, session: &Session<'_>) -> Result<WorkerCommand> {
         let Some(call) = &self.call else {
@@ -181,6 +268,7 @@ impl Worker {
         };
         let python = self.python.clone().unwrap_or_else(|| session.host.python.clone());
         let mut workers = PythonWorkers::new(python, Function::Call(call.clone()));
+        workers.form = self.form.form();
         workers.policy = LoadPolicy { allow: self.allowed()?, trust: self.trust };
         // Python puts the current directory there by itself, unless PYTHONSAFEPATH is set.
         let here = std::env::current_dir().ok();
@@ -214,24 +302,6 @@ impl How {
     }
 }
 
-/// Maps; Ctrl-C ends it with what is finished kept.
-pub(crate) fn run(
-    segments: &Segments,
-    out: &Location,
-    worker: &WorkerCommand,
-    options: &MapOptions,
-    progress: &dyn Progress,
-) -> Result<MapReport> {
-    let interrupted = catch_interrupts();
-    map(segments, out, worker, options, progress, &interrupted).map_err(|error| match error {
-        Error::Interrupted => {
-            Interrupted("interrupted; what is finished is kept, and the same command goes on")
-                .into()
-        }
-        error => error.into(),
-    })
-}
-
 /// Of how many failed segments the whole traceback is shown.
 const TRACEBACKS: usize = 3;
 
@@ -250,10 +320,15 @@ pub(crate) fn finish(
         if let Some(fields) = value.as_object_mut() {
             fields.insert("path".to_owned(), json!(out.to_string_lossy()));
             fields.insert("complete".to_owned(), report.is_complete().into());
+            fields.insert("event".to_owned(), "done".into());
         }
         session.json(&value)?;
     } else {
         session.line(&summary(report, out))?;
+        if report.done >= EXTREMES_FROM {
+            session.line(&extremes("slowest", &report.slowest, |m| show::seconds(m.seconds)))?;
+            session.line(&extremes("largest", &report.largest, |m| show::bytes(m.bytes)))?;
+        }
     }
     session.flush()?;
     for (number, failure) in report.failed.iter().take(NAMED_FAILURES).enumerate() {
@@ -301,6 +376,19 @@ fn summary(report: &MapReport, out: &Path) -> String {
         line.push_str(&format!("; {} not run", show::count(report.not_run)));
     }
     line
+}
+
+/// From how many segments on the slowest and the largest of them are worth a line.
+const EXTREMES_FROM: u64 = 2;
+
+/// How many of them are named.
+const NAMED_EXTREMES: usize = 3;
+
+/// `  slowest: data-00004 12 s, …`.
+fn extremes(what: &str, list: &[Mapped], figure: impl Fn(&Mapped) -> String) -> String {
+    let named = list.iter().take(NAMED_EXTREMES);
+    let named = named.map(|m| format!("{} {}", show::printable(&m.name), figure(m)));
+    format!("  {what}: {}", named.collect::<Vec<_>>().join(", "))
 }
 
 /// Says on standard error what failed, with its traceback.

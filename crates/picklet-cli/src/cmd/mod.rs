@@ -7,6 +7,7 @@ use crate::failure::Verdict;
 use crate::host::Session;
 
 mod cat;
+mod cluster;
 mod completions;
 mod dis;
 mod get;

@@ -42,7 +42,7 @@ pub(crate) struct Run {
     /// Begin anew, even what an earlier run has finished
     #[arg(long)]
     no_resume: bool,
-    /// Print the report as JSON
+    /// Print JSON, a line for each thing that happens and the report as the last
     #[arg(long)]
     json: bool,
 }
@@ -56,14 +56,14 @@ impl Run {
         // that the map does not remove its own input.
         prepare(&out, !self.no_resume)?;
         let between = self.out.join(".picklet").join("run-input");
-        let progress = session.progress("split");
+        let progress = session.events("split", self.json);
         let segments = self.split(&input, &between, &*progress);
         drop(progress);
         let segments = segments?;
 
-        let progress = session.progress("map");
+        let progress = session.events("map", self.json);
         let options = MapOptions { resume: true, ..self.how.options() };
-        let report = map::run(&segments, &out, &worker, &options, &*progress);
+        let report = self.worker.run(&worker, &segments, &out, &options, &*progress);
         drop(progress);
         let report = report?;
         if report.is_complete() {

@@ -38,7 +38,7 @@ from picklet.mapping import Progress
 from picklet.picklers import Pickler, Unpickler
 from picklet.policy import Policy
 from picklet.segment_info import SegmentInfo
-from picklet.segments import Items, Segments, open
+from picklet.segments import Items, Segments, Shuffled, open
 from picklet.splitting import split
 from picklet.tiling import Preview, Stitched, preview, stitch, tiles
 
@@ -58,6 +58,7 @@ __all__ = [
     "SegmentInfo",
     "Segments",
     "SegmentsError",
+    "Shuffled",
     "Stitched",
     "Stub",
     "Unpickler",

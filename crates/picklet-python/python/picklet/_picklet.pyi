@@ -49,6 +49,7 @@ __all__ = [
     "policy_to_toml",
     "preview",
     "publish",
+    "reduce",
     "repair",
     "run",
     "segment_file",
@@ -67,7 +68,7 @@ class _Readable(Protocol):
 
 _Path: TypeAlias = str | os.PathLike[str]
 _BufferCallback: TypeAlias = Callable[[PickleBuffer], object] | None
-_ProgressCallback: TypeAlias = Callable[[int, int | None, int, int], object] | None
+_ProgressCallback: TypeAlias = Callable[[int, int | None, int, int, int, int | None], object] | None
 
 DEFAULT_PROTOCOL: Final[int]
 HIGHEST_PROTOCOL: Final[int]
@@ -288,9 +289,38 @@ def map_in_process(
     input: Directory,
     out: _Path,
     run: Callable[[str, str], str],
+    form: str,
+    threads: int | None,
     options: dict[str, Any],
     progress: _ProgressCallback,
 ) -> str: ...
+def reduce(
+    input: Directory, out: _Path, options: dict[str, Any], step: Callable[[Path, Path], str]
+) -> str: ...
+
+@final
+class Conductor:
+    def __new__(
+        cls,
+        input: Directory,
+        out: _Path,
+        form: str,
+        seats: int,
+        options: dict[str, Any],
+        progress: _ProgressCallback,
+    ) -> Self: ...
+    def output(self) -> str: ...
+    def tasks(self) -> int: ...
+    def set_workers(self, workers: int) -> None: ...
+    def orders(self) -> list[tuple[int, str | None]]: ...
+    def answer(self, seat: int, answer: str) -> None: ...
+    def died(self, seat: int, error: str, message: str, traceback: str) -> None: ...
+    def lost(self, seat: int) -> None: ...
+    def is_over(self) -> bool: ...
+    def patience(self, longest: float) -> float: ...
+    def finish(self) -> str: ...
+    def close(self) -> None: ...
+
 def publish(directory: _Path, session: str, file: str, data: bytes) -> dict[str, Any]: ...
 def tiles(source: str, out: str, options: dict[str, Any], called: str | None = None) -> None: ...
 def stitch(

@@ -1,11 +1,13 @@
-"""``Segments.map``: hands a function and a directory to the engine.
+"""``Segments.map`` and its kin: hand a function and a directory to the engine.
 
 The engine (in Rust) decides who runs what, and keeps the books. Worker
-processes run ``picklet.worker``; with ``workers=0`` the same code runs here.
+processes run ``picklet.worker``; with ``workers=0`` or ``threads=`` the same
+code runs here, and with ``executor=`` or ``engine=`` on somebody else's workers.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import operator
@@ -13,14 +15,21 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex, TypedDict
 
 from picklet import _picklet
 from picklet.errors import SegmentError
 from picklet.functions import describe
 from picklet.policy import LoadRules
+from picklet.progress import Bar
 
-__all__ = ["Progress", "run"]
+if TYPE_CHECKING:
+    from picklet.clusters import Engine, Maker
+
+__all__ = ["MapOptions", "Names", "OnError", "Progress", "run"]
+
+OnError = Literal["raise", "skip", "quarantine"]
+Names = Iterable[str] | Callable[[int], str]
 
 
 class Progress(NamedTuple):
@@ -34,6 +43,27 @@ class Progress(NamedTuple):
     """Items in the segments that are done, as far as known."""
     failed: int
     """Segments that failed for good."""
+    bytes: int = 0
+    """Bytes of the segments that are done or failed."""
+    total_bytes: int | None = None
+    """Bytes of the segments that this run has to do."""
+
+
+class MapOptions(TypedDict, total=False):
+    """The keyword arguments that all maps take; :meth:`picklet.Segments.map` tells of them."""
+
+    workers: SupportsIndex | None
+    threads: SupportsIndex | None
+    executor: Maker | None
+    engine: Engine | None
+    address: str | None
+    on_error: OnError
+    retries: SupportsIndex
+    timeout: float | None
+    resume: bool
+    version: str | None
+    names: Names | None
+    progress: bool | Callable[[Progress], Any] | None
 
 
 def run(
@@ -41,46 +71,142 @@ def run(
     policy: LoadRules,
     function: Callable[..., Any],
     out: str | os.PathLike[str],
-    *,
-    form: str,
-    workers: SupportsIndex | None,
-    on_error: str,
-    retries: SupportsIndex,
-    timeout: float | None,
-    resume: bool,
-    version: str | None,
-    names: Iterable[str] | Callable[[int], str] | None,
-    progress: Callable[[Progress], Any] | None,
+    form: str | dict[str, int],
+    given: MapOptions,
 ) -> None:
     """Run the function over each segment; raise ``SegmentError`` as ``on_error`` says."""
     if not callable(function):
         raise TypeError(f"map takes a function, not {type(function).__name__}")
+    if unknown := given.keys() - MapOptions.__annotations__.keys():
+        raise TypeError(f"map got an unexpected keyword argument {min(unknown)!r}")
+    workers = _count("workers", given.get("workers"))
+    threads = _count("threads", given.get("threads"))
+    if threads == 0:
+        raise ValueError("threads= takes a number of at least 1; workers=0 runs in this thread")
+    version = given.get("version")
+    on_error = given.get("on_error", "raise")
     options = {
-        "workers": _count("workers", workers),
+        "workers": workers,
         "on_error": on_error,
-        "retries": _count("retries", retries),
-        "timeout": _seconds(timeout),
-        "resume": bool(resume),
+        "retries": _count("retries", given.get("retries", 0)),
+        "timeout": _seconds(given.get("timeout")),
+        "resume": bool(given.get("resume", True)),
         "version": None if version is None else str(version),
-        "names": _names(names, len(directory.entries)),
+        "names": _names(given.get("names"), len(directory.entries)),
     }
-    heard = None if progress is None else lambda *state: progress(Progress(*state))
-    local = _InProcess(function, form, policy) if options["workers"] == 0 else None
-    if local is not None:
-        report = _picklet.map_in_process(directory, os.fspath(out), local, options, heard)
-    else:
-        fleet = _workers(function, form, policy)
-        report = _picklet.map(directory, os.fspath(out), fleet, options, heard)
-    _raise_or_warn(json.loads(report), on_error, local)
+    elsewhere = [name for name in ("executor", "engine") if given.get(name) is not None]
+    if elsewhere and (threads is not None or workers == 0):
+        raise ValueError(f"give {elsewhere[0]}=, or threads= or workers=0, which run here")
+    if threads is not None and workers:
+        raise ValueError("give threads= or workers=, not both")
+    where = os.fspath(out)
+    with Bar.of(given.get("progress"), Progress) as heard:
+        if elsewhere:
+            fleet = _workers(function, form, policy)
+            report = _elsewhere(directory, fleet, where, form, given, options, heard)
+            _raise_or_warn(json.loads(report), on_error, None)
+            return
+        if given.get("address") is not None:
+            raise ValueError("address= is an engine's; give engine= as well")
+        local = None
+        if threads is not None or workers == 0:
+            local = here = _InProcess(function, form, policy)
+            told = json.dumps(form)
+            report = _level(
+                directory, where, form, options,
+                lambda d, o, op: _picklet.map_in_process(d, o, here, told, threads, op, heard),
+            )  # fmt: skip
+        else:
+            fleet = _workers(function, form, policy)
+            report = _level(
+                directory, where, form, options,
+                lambda d, o, op: _picklet.map(d, o, fleet, op, heard),
+            )  # fmt: skip
+        _raise_or_warn(json.loads(report), on_error, local)
 
 
-def _workers(function: Callable[..., Any], form: str, policy: LoadRules) -> dict[str, Any]:
+def on_engine(request: dict[str, Any], heard: Callable[..., Any]) -> dict[str, Any]:
+    """Map as the program's request says; give the report."""
+    given: MapOptions = {"engine": request["engine"], "address": request["address"]}
+    options = {
+        "workers": request["workers"],
+        "on_error": request["on_error"],
+        "retries": request["retries"],
+        "timeout": None,
+        "resume": request["resume"],
+        "version": request["version"],
+        "names": None,
+    }
+    fleet = {
+        "python": sys.executable,
+        "sys_path": request["sys_path"] + _sys_path(),
+        "form": json.dumps(request["form"]),
+        "call": request["call"],
+        "cloudpickle": None,
+        "allow": request["allow"],
+        "trust": request["trust"],
+    }
+    directory = _picklet.Directory(request["input"])
+    form = request["form"]
+    report = _elsewhere(directory, fleet, request["out"], form, given, options, heard)
+    whole: dict[str, Any] = json.loads(report)
+    return whole
+
+
+def _elsewhere(
+    directory: _picklet.Directory,
+    fleet: dict[str, Any],
+    out: str,
+    form: str | dict[str, int],
+    given: MapOptions,
+    options: dict[str, Any],
+    heard: Callable[..., Any] | None,
+) -> str:
+    """Map on somebody else's workers."""
+    # Not before they are asked for: importing them takes a while.
+    from picklet.clusters import connect
+    from picklet.executors import drive
+
+    cluster = connect(
+        given.get("executor"), given.get("engine"), given.get("address"), options["workers"]
+    )
+    try:
+        return _level(
+            directory, out, form, options, lambda d, o, op: drive(cluster, d, o, fleet, op, heard)
+        )
+    finally:
+        cluster.close()
+
+
+def _level(
+    directory: _picklet.Directory,
+    out: str,
+    form: str | dict[str, int],
+    options: dict[str, Any],
+    step: Callable[[_picklet.Directory, str, dict[str, Any]], str],
+) -> str:
+    """Map once, or for a reduction once for each level of its tree."""
+    if form != "reduce":
+        return step(directory, out, options)
+    # The levels are emptied before the first of them, not before each.
+    inner = {**options, "resume": True}
+    return _picklet.reduce(
+        directory,
+        out,
+        options,
+        lambda i, o: step(_picklet.Directory(i), os.fspath(o), inner),
+    )
+
+
+def _workers(
+    function: Callable[..., Any], form: str | dict[str, int], policy: LoadRules
+) -> dict[str, Any]:
     if not sys.executable:
         raise RuntimeError("sys.executable is not known here; map with workers=0")
     return {
         "python": sys.executable,
         "sys_path": _sys_path(),
-        "form": form,
+        "form": json.dumps(form),
         "call": None,
         "cloudpickle": None,
         "allow": list(policy.allow),
@@ -97,17 +223,23 @@ def _sys_path() -> list[str]:
 class _InProcess:
     """Does in this process what a worker does in its own."""
 
-    def __init__(self, function: Callable[..., Any], form: str, policy: LoadRules) -> None:
+    def __init__(
+        self, function: Callable[..., Any], form: str | dict[str, int], policy: LoadRules
+    ) -> None:
         from picklet.worker import Worker
 
         self.worker = Worker.in_process(function, form, policy._asdict())
+        self.raised: BaseException | None = None
 
     def __call__(self, task: str, output: str) -> str:
-        self.worker.raised = None
-        self.worker.output = json.loads(output)
-        answer = self.worker.process(json.loads(task))
-        if isinstance(self.worker.raised, KeyboardInterrupt):
-            raise self.worker.raised
+        # A copy, because several threads may be here.
+        worker = copy.copy(self.worker)
+        worker.output = json.loads(output)
+        answer = worker.process(json.loads(task))
+        if isinstance(worker.raised, KeyboardInterrupt):
+            raise worker.raised
+        if worker.raised is not None:
+            self.raised = worker.raised
         return json.dumps(answer)
 
 
@@ -116,12 +248,12 @@ def _raise_or_warn(report: dict[str, Any], on_error: str, local: _InProcess | No
         return
     errors = [_error(failure) for failure in failed]
     if on_error == "raise":
-        raise errors[0] from (local.worker.raised if local else None)
+        raise errors[0] from (local.raised if local else None)
     shown = "; ".join(str(error.args[0]) for error in errors[:3])
     more = f"; and {len(errors) - 3} more" if len(errors) > 3 else ""
     warnings.warn(
         f"{len(errors)} of {report['segments']} segments failed and are left out: {shown}{more}",
-        stacklevel=4,
+        stacklevel=5,
     )
 
 
@@ -161,7 +293,7 @@ def _seconds(timeout: float | None) -> float | None:
     return seconds
 
 
-def _names(names: Iterable[str] | Callable[[int], str] | None, length: int) -> list[str] | None:
+def _names(names: Names | None, length: int) -> list[str] | None:
     if names is None:
         return None
     if isinstance(names, str):

@@ -6,13 +6,15 @@ is a program.
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = ["SegmentInfo"]
 
 
 class SegmentInfo:
     """What a function with a second argument is told about its segment."""
 
-    __slots__ = ("first_item", "index", "items", "name", "path")
+    __slots__ = ("first_item", "index", "items", "name", "path", "window")
 
     name: str
     """Its file's name without ``.pickle``."""
@@ -25,8 +27,17 @@ class SegmentInfo:
     path: str
     """Its file."""
 
+    window: Any
+    """Its place in an array, as the manifest has it, where it is a tile; else None."""
+
     def __init__(
-        self, name: str, index: int, first_item: int | None, items: int | None, path: str
+        self,
+        name: str,
+        index: int,
+        first_item: int | None,
+        items: int | None,
+        path: str,
+        window: Any = None,
     ) -> None:
         """Keep what the engine knows of the segment."""
         self.name = name
@@ -34,10 +45,11 @@ class SegmentInfo:
         self.first_item = first_item
         self.items = items
         self.path = path
+        self.window = window
 
     def __repr__(self) -> str:
         """Show all but the path."""
         return (
             f"SegmentInfo(name={self.name!r}, index={self.index}, "
-            f"first_item={self.first_item}, items={self.items})"
+            f"first_item={self.first_item}, items={self.items}, window={self.window!r})"
         )

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import bisect
 import collections
+import inspect
 import itertools
 import operator
 import os
+import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, SupportsIndex, cast, overload
+from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex, Unpack, cast, overload
 
 from picklet import _picklet, health, mapping
 from picklet.health import Repaired, Verified
-from picklet.mapping import Progress
+from picklet.mapping import MapOptions, Names, OnError, Progress
 from picklet.policy import Allow, LoadRules
 
-__all__ = ["Items", "Segments", "open"]
+if TYPE_CHECKING:
+    from picklet.clusters import Engine, Maker
+
+__all__ = ["Items", "Segments", "Shuffled", "open"]
 
 
 class SupportsWrite(Protocol):
@@ -143,19 +148,24 @@ class Segments(Sequence[Any]):
         out: str | os.PathLike[str],
         *,
         workers: SupportsIndex | None = None,
-        on_error: Literal["raise", "skip", "quarantine"] = "raise",
+        threads: SupportsIndex | None = None,
+        executor: Maker | None = None,
+        engine: Engine | None = None,
+        address: str | None = None,
+        on_error: OnError = "raise",
         retries: SupportsIndex = 0,
         timeout: float | None = None,
         resume: bool = True,
         version: str | None = None,
-        names: Iterable[str] | Callable[[int], str] | None = None,
-        progress: Callable[[Progress], Any] | None = None,
+        names: Names | None = None,
+        progress: bool | Callable[[Progress], Any] | None = None,
     ) -> Segments:
         """Call ``process_segment(segment)`` for each segment, in parallel; save what it gives.
 
         The results go to the directory ``out``, a segment for each of these, and
         come back as its :class:`Segments`. A function that takes two arguments
         gets a :class:`picklet.SegmentInfo` as the second: name, index, items.
+        Of a generator, each thing that it yields becomes a segment of its own.
 
         Each of the ``workers`` is a process with this interpreter that loads its
         own segments; by default there are as many as this process has CPUs, and
@@ -163,6 +173,13 @@ class Segments(Sequence[Any]):
         cannot import by name (a lambda, what a script or a notebook defines)
         travels with its code. Scripts need no ``__main__`` guard. What the
         function prints appears on standard error.
+
+        Instead of processes, ``threads`` of this one; or the workers of an
+        ``executor`` (any :class:`concurrent.futures.Executor`, or a function that
+        makes one, which is called again when a dead worker has broken it); or an
+        ``engine``, ``"dask"``, ``"ray"`` or ``"spark"``, at its ``address``, or
+        without one on this machine. All must reach both directories by the same
+        path, and are asked whether they do before anything runs.
 
         When the function raises, or its process dies, or takes longer than
         ``timeout`` seconds, it is tried ``retries`` times again. Then the map
@@ -178,29 +195,126 @@ class Segments(Sequence[Any]):
 
         ``names`` gives the results other names than the segments': one for
         each, or a function from the segment's number. ``progress`` is called
-        with a :class:`picklet.Progress` after each segment.
+        with a :class:`picklet.Progress` after each segment; with ``True`` it is
+        a bar, which needs tqdm and shows only on a terminal or in a notebook.
 
         >>> import picklet
         >>> segments = picklet.split(range(10), "ten", count=5)
         >>> list(segments.map(lambda numbers: [n * n for n in numbers], "squares", workers=2))
         [[0, 1, 4, 9, 16], [25, 36, 49, 64, 81]]
         """
-        mapping.run(
-            self._directory,
-            self._policy,
-            process_segment,
-            out,
-            form="segment",
-            workers=workers,
-            on_error=on_error,
-            retries=retries,
-            timeout=timeout,
-            resume=resume,
-            version=version,
-            names=names,
-            progress=progress,
-        )
+        options: MapOptions = {
+            "workers": workers,
+            "threads": threads,
+            "executor": executor,
+            "engine": engine,
+            "address": address,
+            "on_error": on_error,
+            "retries": retries,
+            "timeout": timeout,
+            "resume": resume,
+            "version": version,
+            "names": names,
+            "progress": progress,
+        }
+        called = getattr(process_segment, "func", process_segment)
+        form = "outputs" if inspect.isgeneratorfunction(called) else "segment"
+        return self._mapped(process_segment, out, form, options)
+
+    def map_items(
+        self,
+        process_item: Callable[..., Any],
+        out: str | os.PathLike[str],
+        *,
+        batch: SupportsIndex | None = None,
+        **options: Unpack[MapOptions],
+    ) -> Segments:
+        """Call ``process_item(item)`` for each item; ``options`` are those of :meth:`map`.
+
+        Lists give lists and tuples tuples; dicts take ``(key, value)`` pairs and
+        give pairs, and sets give lists. With ``batch`` the function gets lists of
+        so many items at a time (of dicts: dicts) and gives any number of results.
+        An error names the item.
+
+        >>> import picklet
+        >>> ten = picklet.split(range(10), "ten", count=4)
+        >>> ten.map_items(lambda n: n * n, "squares", workers=1).load()
+        [0, 1, 4, 9, 16, 25, 36, 49, 64, 81]
+        >>> list(ten.map_items(lambda some: [sum(some)], "sums", batch=3, workers=1))
+        [[3, 3], [15, 7], [17]]
+        """
+        if batch is None:
+            return self._mapped(process_item, out, "items", options)
+        if (size := operator.index(batch)) < 1:
+            raise ValueError(f"batch= takes a number of items of at least 1, not {size}")
+        return self._mapped(process_item, out, {"batch": size}, options)
+
+    def filter(
+        self,
+        keep_item: Callable[..., Any],
+        out: str | os.PathLike[str],
+        **options: Unpack[MapOptions],
+    ) -> Segments:
+        """Keep the items for which ``keep_item(item)`` is true; options as in :meth:`map`.
+
+        Of dicts, an item is a ``(key, value)`` pair.
+
+        >>> import picklet
+        >>> ten = picklet.split(range(10), "ten", count=4)
+        >>> list(ten.filter(lambda n: n % 3 == 0, "threes", workers=1))
+        [[0, 3], [6], [9]]
+        """
+        return self._mapped(keep_item, out, "filter", options)
+
+    def reduce(
+        self,
+        combine: Callable[[Any, Any], Any],
+        out: str | os.PathLike[str],
+        **options: Unpack[MapOptions],
+    ) -> Any:
+        """Fold all segments into one by ``combine(a, b)``, as a tree, and give that.
+
+        Both arguments are whole segments, or what ``combine`` gave before. It is
+        called for neighbours first, in parallel, and must not care how its
+        arguments are grouped; their order is kept. ``out`` holds the one result,
+        and in ``.picklet`` those in between, so that a changed segment costs only
+        what depends on it. Options as in :meth:`map`, without ``names``.
+
+        >>> import picklet
+        >>> words = picklet.split("to be or not to be".split(), "words", count=2)
+        >>> from collections import Counter
+        >>> counts = words.map(Counter, "counts", workers=1)
+        >>> counts.reduce(lambda a, b: a + b, "sum", workers=1)["be"]
+        2
+        """
+        [result] = self._mapped(combine, out, "reduce", options)
+        return result
+
+    def _mapped(
+        self,
+        function: Callable[..., Any],
+        out: str | os.PathLike[str],
+        form: str | dict[str, int],
+        options: MapOptions,
+    ) -> Segments:
+        mapping.run(self._directory, self._policy, function, out, form, options)
         return Segments(_picklet.Directory(os.fspath(out)), self._policy)
+
+    def shuffle(self, seed: int, *, buffer: SupportsIndex = 2) -> Shuffled:
+        """Give the items in an order that ``seed`` decides, holding ``buffer`` segments at a time.
+
+        The segments come in a shuffled order, and the items of each ``buffer`` of
+        them are shuffled together: good for training, and no fair draw from all
+        items. The same seed gives the same order, in any process.
+
+        >>> import picklet
+        >>> ten = picklet.split(range(10), "ten", count=3)
+        >>> sorted(ten.shuffle(1)), list(ten.shuffle(1)) == list(ten.shuffle(1))
+        ([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], True)
+        """
+        if (size := operator.index(buffer)) < 1:
+            raise ValueError(f"buffer= takes a number of segments of at least 1, not {size}")
+        return Shuffled(self, seed, size)
 
     def merge(self, file: str | os.PathLike[str] | SupportsWrite) -> None:
         """Join all segments into one plain pickle, without loading them.
@@ -403,6 +517,40 @@ class Items:
     def __repr__(self) -> str:
         """Show how many and where; reads nothing."""
         return f"<{len(self)} items of picklet.Segments {str(self._directory.path)!r}>"
+
+
+class Shuffled:
+    """The items in a shuffled order: ``segments.shuffle(seed)``."""
+
+    __slots__ = ("_buffer", "_seed", "_segments")
+
+    def __init__(self, segments: Segments, seed: int, buffer: int) -> None:
+        """Use ``segments.shuffle`` instead."""
+        self._segments = segments
+        self._seed = seed
+        self._buffer = buffer
+
+    def __len__(self) -> int:
+        """Give the number of items."""
+        return len(self._segments.items)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Give one item after another; each iteration begins anew, with the same order."""
+        chance = random.Random(self._seed)
+        order = list(range(len(self._segments)))
+        chance.shuffle(order)
+        items = self._segments.items
+        for start in range(0, len(order), self._buffer):
+            held: list[Any] = []
+            for index in order[start : start + self._buffer]:
+                held.extend(items._of(self._segments[index]))
+            chance.shuffle(held)
+            while held:
+                yield held.pop()
+
+    def __repr__(self) -> str:
+        """Show what is shuffled, and how."""
+        return f"<{self._segments!r} shuffled by {self._seed}>"
 
 
 class _Some(Sequence[Any]):

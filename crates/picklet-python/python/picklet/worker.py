@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import inspect
+import itertools
 import json
 import os
 import sys
@@ -31,7 +32,7 @@ from typing import Any, NoReturn
 
 from picklet.segment_info import SegmentInfo
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 #: Tracebacks and messages are cut to so many characters, in the middle.
 LONGEST_TEXT = 64 * 1024
@@ -129,12 +130,17 @@ def takes_segment_info(function: Callable[..., Any]) -> str | None:
     return None
 
 
-def bind(function: Callable[..., Any], form: str) -> Callable[[Any, SegmentInfo], Any]:
+#: How a function is called: the name of a form, or ``{"batch": items}``.
+Form = str | dict[str, int]
+
+
+def bind(function: Callable[..., Any], form: Form) -> Callable[[Any, SegmentInfo], Any]:
     """The function in the form ``run(segment, info)``, whatever it takes.
 
-    ``form`` is ``segment`` (called once), ``items`` (called for each item; lists and other
-    containers give a list, tuples a tuple, dicts take and give pairs) or ``filter`` (the items for
-    which it is true are kept).
+    ``form`` is ``segment`` (called once), ``outputs`` (called once, gives an iterator),
+    ``items`` (called for each item; lists and other containers give a list, tuples a tuple, dicts
+    take and give pairs), ``filter`` (the items for which it is true are kept) or ``batch`` (called
+    with lists of so many items, dicts with dicts).
     """
     way = takes_segment_info(function)
 
@@ -147,29 +153,67 @@ def bind(function: Callable[..., Any], form: str) -> Callable[[Any, SegmentInfo]
 
     if form == "segment":
         return call
-    if form not in ("items", "filter"):
-        raise Refusal(f"unknown form {form!r}")
+    if form == "outputs":
+        return lambda segment, info: _iterator(call(segment, info))
+    if form in ("items", "filter"):
+        return _each(call, form == "filter")
+    if isinstance(form, dict) and form.get("batch", 0) > 0:
+        return _batched(call, form["batch"])
+    raise Refusal(f"unknown form {form!r}")
 
+
+def _iterator(outputs: Any) -> Any:
+    if not hasattr(outputs, "__next__"):
+        kind = type(outputs).__name__
+        raise TypeError(f"the function is to yield its outputs, and it returned a {kind}")
+    return outputs
+
+
+def _each(
+    call: Callable[[Any, SegmentInfo], Any], is_filter: bool
+) -> Callable[[Any, SegmentInfo], Any]:
     def each(segment: Any, info: SegmentInfo) -> Any:
         pairs = isinstance(segment, dict)
         outputs = []
         for place, item in enumerate(segment.items() if pairs else segment):
             try:
                 output = call(item, info)
-                keep = form == "items" or bool(output)
+                keep = not is_filter or bool(output)
             except BaseException as error:
                 raise _ItemError(place, error) from None
             if keep:
-                outputs.append(output if form == "items" else item)
-        if pairs:
-            return dict(outputs)
-        if isinstance(segment, tuple):
-            return tuple(outputs)
-        if form == "filter" and isinstance(segment, (set, frozenset)):
+                outputs.append(item if is_filter else output)
+        if is_filter and isinstance(segment, (set, frozenset)):
             return type(segment)(outputs)
-        return outputs
+        return _like(segment, outputs)
 
     return each
+
+
+def _batched(
+    call: Callable[[Any, SegmentInfo], Any], size: int
+) -> Callable[[Any, SegmentInfo], Any]:
+    def batches(segment: Any, info: SegmentInfo) -> Any:
+        pairs = isinstance(segment, dict)
+        items = iter(segment.items() if pairs else segment)
+        outputs: list[Any] = []
+        place = 0
+        while batch := list(itertools.islice(items, size)):
+            try:
+                made = call(dict(batch) if pairs else batch, info)
+                outputs.extend(made.items() if isinstance(made, dict) else made)
+            except BaseException as error:
+                raise _ItemError(place, error) from None
+            place += len(batch)
+        return _like(segment, outputs)
+
+    return batches
+
+
+def _like(segment: Any, outputs: list[Any]) -> Any:
+    if isinstance(segment, dict):
+        return dict(outputs)
+    return tuple(outputs) if isinstance(segment, tuple) else outputs
 
 
 class Worker:
@@ -192,7 +236,7 @@ class Worker:
         self.output = hello["output"]
 
     @classmethod
-    def in_process(cls, function: Callable[..., Any], form: str, policy: dict[str, Any]) -> Worker:
+    def in_process(cls, function: Callable[..., Any], form: Form, policy: dict[str, Any]) -> Worker:
         """The worker that a process is to itself. ``output`` is to be set before each task.
 
         ``raised`` is what the last failure was about.
@@ -201,7 +245,7 @@ class Worker:
         worker._prepare(function, form, policy)
         return worker
 
-    def _prepare(self, function: Callable[..., Any], form: str, policy: dict[str, Any]) -> None:
+    def _prepare(self, function: Callable[..., Any], form: Form, policy: dict[str, Any]) -> None:
         import picklet
 
         self.load = picklet.load
@@ -214,7 +258,9 @@ class Worker:
             self.policy["allow"] = policy["allow"]
         self.output = {}
         self.raised = None
-        self.run = bind(function, form)
+        self.several = form == "outputs"
+        self.combine = function if form == "reduce" else None
+        self.run = bind(function, "segment" if form == "reduce" else form)
 
     def process(self, task: dict[str, Any]) -> dict[str, Any]:
         """Runs one task and gives the message to send: a receipt or a failure."""
@@ -242,35 +288,82 @@ class Worker:
 
     def _process(self, task: dict[str, Any], began: float) -> dict[str, Any]:
         info = SegmentInfo(
-            task["name"], task["index"], task["first_item"], task["items"], task["path"]
+            task["name"],
+            task["index"],
+            task["first_item"],
+            task["items"],
+            task["path"],
+            task["window"],
         )
-        with open(info.path, "rb") as file:
-            if task["next"] is not None:
-                _read_ahead(task["next"])
-            segment = self.load(file, **self.policy)
-        loaded = time.perf_counter()
-        result = self.run(segment, info)
-        del segment
-        ran = time.perf_counter()
-        data = self.dumps(result)
-        holds, items = _describe(result)
-        del result
-        receipt = self.publish(
-            self.output["directory"], self.output["session"], task["output"], data
-        )
+        segment = self._load(info.path, task["next"])
+        clock = _Clock(began)
+        outputs = []
+        if self.combine is not None:
+            load = clock.take()
+            for path in task["more"]:
+                other = self._load(path, None)
+                load += clock.take()
+                segment = self.combine(segment, other)
+                del other
+                clock.run += clock.take()
+            outputs.append(self._publish(segment, task["output"]))
+            del segment
+        elif self.several:
+            load = clock.take()
+            results = self.run(segment, info)
+            del segment
+            names = task["outputs"]
+            for result in results:
+                clock.run += clock.take()
+                if len(outputs) == len(names):
+                    return {"type": "names", "task": task["task"], "needed": len(names) + 1}
+                outputs.append(self._publish(result, names[len(outputs)]))
+                del result
+                clock.dump += clock.take()
+            clock.run += clock.take()
+        else:
+            load = clock.take()
+            result = self.run(segment, info)
+            del segment
+            clock.run += clock.take()
+            outputs.append(self._publish(result, task["output"]))
+            del result
+        clock.dump += clock.take()
         return {
             "type": "done",
             "task": task["task"],
-            "file": receipt["file"],
-            "bytes": receipt["bytes"],
-            "xxh3": receipt["xxh3"],
-            "holds": holds,
-            "items": items,
-            "load_seconds": loaded - began,
-            "run_seconds": ran - loaded,
-            "dump_seconds": time.perf_counter() - ran,
+            "outputs": outputs,
+            "load_seconds": load,
+            "run_seconds": clock.run,
+            "dump_seconds": clock.dump,
             "peak_rss": peak_rss(),
         }
+
+    def _load(self, path: str, following: str | None) -> Any:
+        with open(path, "rb") as file:
+            if following is not None:
+                _read_ahead(following)
+            return self.load(file, **self.policy)
+
+    def _publish(self, result: Any, name: str) -> dict[str, Any]:
+        data = self.dumps(result)
+        holds, items = _describe(result)
+        directory, session = self.output["directory"], self.output["session"]
+        return {**self.publish(directory, session, name, data), "holds": holds, "items": items}
+
+
+class _Clock:
+    """Seconds since the last look, and what they add up to."""
+
+    def __init__(self, began: float) -> None:
+        self.last = began
+        self.run = 0.0
+        self.dump = 0.0
+
+    def take(self) -> float:
+        now = time.perf_counter()
+        passed, self.last = now - self.last, now
+        return passed
 
 
 def _read_ahead(path: str) -> None:

@@ -64,6 +64,13 @@ pub(crate) fn whole_pickle(source: &mut impl Read) -> Result<Whole, String> {
     }
 }
 
+/// What one whole pickle holds, as manifests say it (`list`, `tuple`, `dict`, `set`, `frozenset` or
+/// `object`), and how many items; 1 for what is no container. `None` when it is none.
+pub fn contents(pickle: &[u8]) -> Option<(String, u64)> {
+    let whole = whole_pickle(&mut { pickle }).ok()?;
+    Some((whole.holds, whole.items))
+}
+
 /// Sees to it that nothing follows.
 fn end(source: &mut impl Read, rest: usize, offset: u64) -> Result<(), String> {
     let more = rest > 0 || !matches!(source.read(&mut [0u8; 1]), Ok(0));

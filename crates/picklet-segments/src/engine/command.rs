@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use super::check::{self, Whole};
 use super::process::{Guard, Keep, Letter, Mailbox, News, Process, describe, was_signalled};
-use super::protocol::{Done, Task};
+use super::protocol::{self, Answer, Done, Task};
 use super::report::FailureKind;
 use super::text::{self, Fed, Text, TextForm};
 use super::{Happened, Trouble};
@@ -271,7 +271,10 @@ impl<'a> CommandCrew<'a> {
             }
             let task = run.task;
             match settle(run, status, &self.publisher, self.form())? {
-                Ok(done) => happened.push(Happened::Done { slot, done: Box::new(done) }),
+                Ok(done) => {
+                    let answer = Answer::Done(Box::new(done));
+                    happened.push(Happened::Answered { slot, answer });
+                }
                 Err(trouble) => happened.push(Happened::Failed { slot, task, trouble }),
             }
         }
@@ -342,9 +345,7 @@ fn settle(
     let receipt = draft.publish()?;
     Ok(Ok(Done {
         task: run.task,
-        receipt,
-        holds: whole.holds,
-        items: whole.items,
+        outputs: vec![protocol::Output { receipt, holds: whole.holds, items: whole.items }],
         load_seconds: 0.0,
         run_seconds: run.began.elapsed().as_secs_f64(),
         dump_seconds: 0.0,
@@ -485,7 +486,10 @@ mod tests {
             path: "/in/a b.pickle".into(),
             first_item: None,
             items: None,
+            more: Vec::new(),
+            window: None,
             output: "x.pickle".into(),
+            outputs: Vec::new(),
             next: None,
         };
         let expanded =

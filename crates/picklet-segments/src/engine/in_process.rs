@@ -1,21 +1,40 @@
-//! Mapping without workers: a closure in this process, one segment after another.
+//! Mapping without workers: a closure in this process, in the calling thread or in several.
 //!
-//! For debugging (`workers=0`), and for functions that must not leave their process. Resume,
-//! retries and reports are those of [`map`](super::map). A crash of the function is a crash of the
-//! process, and a timeout cannot be kept: nobody is there to kill it.
+//! For debugging (`workers=0`), for functions that must not leave their process, for Rust closures
+//! and for functions that let go of Python's lock. Resume, retries and reports are those of
+//! [`map`](super::map). A crash of the function is a crash of the process, and a timeout cannot be
+//! kept: nobody is there to kill it.
 
-use std::time::{Duration, Instant};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
 
-use super::plan::Run;
-use super::protocol::{Answer, PublishTo, Task};
-use super::{BACKOFF_LIMIT, MapOptions, OnError, POLL, Trouble};
+use super::conductor::{Conductor, Order};
+use super::protocol::{Answer, Failed, PublishTo, Task};
+use super::{MapOptions, MapReport, POLL, default_workers};
 use crate::directory::Segments;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::store::Location;
 
-/// Calls `run` for each segment of `input` that is not done, and keeps books as
-/// [`map`](super::map) does. `run` loads the segment, publishes the output through a
+fn conductor<'a>(
+    input: &Segments,
+    out: &Location,
+    options: &MapOptions,
+    seats: usize,
+    progress: &'a dyn Progress,
+) -> Result<Conductor<'a>> {
+    if options.timeout.is_some() {
+        return Err(Error::usage(
+            "a timeout needs worker processes, which can be killed; give at least one worker",
+        ));
+    }
+    let replay = super::replay(input, out, None);
+    Conductor::new(input, out, options, seats, replay, Box::new(progress))
+}
+
+/// Calls `run` for each segment of `input` that is not done, one after another in this thread, and
+/// keeps books as [`map`](super::map) does. `run` loads the segment, publishes the output through a
 /// [`Publisher`](crate::draft::Publisher) of the given session, and answers with the receipt.
 ///
 /// # Errors
@@ -28,56 +47,122 @@ pub fn map_in_process(
     options: &MapOptions,
     progress: &dyn Progress,
     interrupt: &dyn Fn() -> bool,
-) -> Result<super::MapReport> {
-    if options.timeout.is_some() {
-        return Err(Error::usage(
-            "a timeout needs worker processes, which can be killed; give at least one worker",
-        ));
-    }
-    let replay = super::replay(input, out, None);
-    let mut books = Run::plan(input, out, options, replay, progress)?;
-    books.report.workers = 1;
-    for task in books.tasks.clone() {
-        let mut tries = 0u32;
-        loop {
-            if interrupt() {
-                return Err(Error::Interrupted);
-            }
-            let began = Instant::now();
-            tries = tries.saturating_add(1);
-            let failed = match run(&task, &books.output)? {
-                Answer::Done(done) if done.task == task.task => {
-                    books.done(vec![(*done, began.elapsed().as_secs_f64())])?;
-                    break;
-                }
-                Answer::Failed(failed) if failed.task == task.task => failed,
-                Answer::Refused { message } => return Err(Error::usage(message)),
-                _ => return Err(Error::usage("the function gave no answer for its segment")),
-            };
-            if tries <= options.retries {
-                pause(options.backoff, tries, interrupt)?;
-                continue;
-            }
-            let seconds = began.elapsed().as_secs_f64();
-            books.failed(task.task, Trouble::from(*failed), tries, seconds)?;
-            if options.on_error == OnError::Raise {
-                return books.finish();
-            }
-            break;
-        }
-    }
-    books.finish()
-}
-
-/// Waits before the next try, asking for the interrupt.
-fn pause(backoff: Duration, tries: u32, interrupt: &dyn Fn() -> bool) -> Result<()> {
-    let doubled = 1u32.checked_shl(tries - 1).unwrap_or(u32::MAX);
-    let until = Instant::now() + backoff.saturating_mul(doubled).min(BACKOFF_LIMIT);
-    while let Some(left) = until.checked_duration_since(Instant::now()) {
+) -> Result<MapReport> {
+    let mut conductor = conductor(input, out, options, 1, progress)?;
+    let output = conductor.output().clone();
+    while !conductor.is_over() {
         if interrupt() {
             return Err(Error::Interrupted);
         }
-        std::thread::sleep(left.min(POLL));
+        match conductor.next_order()? {
+            Some(Order::Start { seat }) => conductor.ready(seat),
+            Some(Order::Run { seat, task }) => {
+                let answer = run(&task, &output)?;
+                conductor.answer(seat, expected(&task, answer)?)?;
+                conductor.commit()?;
+            }
+            Some(Order::Stop { seat }) => conductor.died(seat, "", "", ""),
+            // Only a pause before another try is waited for: nothing runs in the meantime.
+            None if conductor.is_over() => break,
+            None => std::thread::sleep(conductor.patience(POLL)),
+        }
     }
-    Ok(())
+    conductor.finish()
+}
+
+/// Calls `run` for each segment of `input` that is not done, in up to
+/// [`MapOptions::workers`] threads of a rayon pool of their own; otherwise as [`map_in_process`].
+/// A panic of `run` is a segment that failed.
+///
+/// # Errors
+/// As [`map_in_process`]. Tasks that run when the map ends in an error are waited for.
+pub fn map_in_threads(
+    input: &Segments,
+    out: &Location,
+    run: &(dyn Fn(&Task, &PublishTo) -> Result<Answer> + Sync),
+    options: &MapOptions,
+    progress: &dyn Progress,
+    interrupt: &dyn Fn() -> bool,
+) -> Result<MapReport> {
+    let threads = options.workers.unwrap_or_else(default_workers).max(1);
+    let mut conductor = conductor(input, out, options, threads, progress)?;
+    let output = conductor.output().clone();
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.clamp(1, conductor.tasks().max(1)))
+        .thread_name(|number| format!("picklet-map-{number}"))
+        .build()
+        .map_err(|error| Error::usage(format!("threads cannot be started: {error}")))?;
+    let (sender, news) = mpsc::channel::<(usize, Result<Answer>)>();
+    pool.in_place_scope(|scope| -> Result<()> {
+        while !conductor.is_over() {
+            while let Some(order) = conductor.next_order()? {
+                match order {
+                    Order::Start { seat } => conductor.ready(seat),
+                    Order::Run { seat, task } => {
+                        let (sender, output) = (sender.clone(), &output);
+                        scope.spawn(move |_| {
+                            let answer = guarded(run, &task, output);
+                            let answer = answer.and_then(|answer| expected(&task, answer));
+                            // Nobody listens any more when the map has ended in an error.
+                            let _ = sender.send((seat, answer));
+                        });
+                    }
+                    // A thread cannot be stopped; what it still does is waited for in the end.
+                    Order::Stop { seat } => conductor.died(seat, "", "", ""),
+                }
+            }
+            conductor.commit()?;
+            if interrupt() {
+                return Err(Error::Interrupted);
+            }
+            if let Ok((seat, answer)) = news.recv_timeout(conductor.patience(POLL)) {
+                conductor.answer(seat, answer?)?;
+                for (seat, answer) in news.try_iter() {
+                    conductor.answer(seat, answer?)?;
+                }
+            }
+        }
+        Ok(())
+    })?;
+    conductor.finish()
+}
+
+fn guarded(
+    run: &(dyn Fn(&Task, &PublishTo) -> Result<Answer> + Sync),
+    task: &Task,
+    output: &PublishTo,
+) -> Result<Answer> {
+    // What a panic leaves half done is the closure's own; the books are not touched by it.
+    catch_unwind(AssertUnwindSafe(|| run(task, output))).unwrap_or_else(|panic| {
+        Ok(Answer::Failed(Box::new(Failed {
+            task: task.task,
+            error: "panic".to_owned(),
+            message: panic_message(&*panic),
+            traceback: String::new(),
+            item: None,
+            seconds: 0.0,
+            peak_rss: None,
+        })))
+    })
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
+
+/// The answer, if it is one about this task.
+fn expected(task: &Task, answer: Answer) -> Result<Answer> {
+    let about = match &answer {
+        Answer::Done(done) => Some(done.task),
+        Answer::Failed(failed) => Some(failed.task),
+        Answer::Names { task, .. } => Some(*task),
+        Answer::Refused { .. } => return Ok(answer),
+        Answer::Ready => None,
+    };
+    if about == Some(task.task) {
+        Ok(answer)
+    } else {
+        Err(Error::usage("the function gave no answer for its segment"))
+    }
 }

@@ -1,19 +1,22 @@
 //! Mapping: a function or a program over every segment, on every core, every crash survived.
 //!
 //! * [`map`] drives Python workers ([`PythonWorkers`]) or an [`ExternalCommand`].
-//! * [`map_in_process`] calls a closure in this process, one segment at a time.
+//! * [`map_in_process`] calls a closure in this process, one segment at a time;
+//!   [`map_in_threads`] several at a time.
+//! * [`reduce()`] folds all segments into one.
+//! * A [`Conductor`] is for those who run the tasks themselves, on executors and clusters.
 //!
-//! Both resume, retry and report alike. The parent never holds a segment: workers get references,
+//! All resume, retry and report alike. The parent never holds a segment: workers get references,
 //! read their own segment's file and publish their own output. Only the parent writes the journal
 //! and the manifest, from the workers' receipts.
 //!
-//! What decides is `schedule`, which starts and reads nothing; what starts and reads is `worker`
-//! and `command`, which decide nothing; this module moves news from the one to the other.
+//! What decides is `schedule`, which starts and reads nothing; `conductor` joins it to the books;
+//! what starts and reads is `worker` and `command`, which decide nothing; this module moves news
+//! from the one to the other.
 //!
 //! An output is committed once. The function may run twice over the same segment: after a crash
 //! between its end and its receipt, and after a failure with `retries`.
 
-use std::collections::HashMap;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -24,19 +27,24 @@ use crate::store::Location;
 
 mod check;
 mod command;
+mod conductor;
 mod in_process;
 mod plan;
 mod process;
 mod protocol;
+mod reduce;
 mod report;
 mod schedule;
 mod text;
 mod worker;
 
+pub use check::contents;
 pub use command::ExternalCommand;
-pub use in_process::map_in_process;
+pub use conductor::{Conductor, Order};
+pub use in_process::{map_in_process, map_in_threads};
 pub use plan::prepare;
-pub use protocol::{Answer, Done, Failed, Form, Function, LoadPolicy, PublishTo, Task};
+pub use protocol::{Answer, Done, Failed, Form, Function, LoadPolicy, Output, PublishTo, Task};
+pub use reduce::reduce;
 pub use report::{Failure, FailureKind, MapReport, Mapped, REPORTED_EXTREMES};
 pub use schedule::OnError;
 pub use text::{Text, TextForm, WriteText};
@@ -45,7 +53,6 @@ pub use worker::PythonWorkers;
 use command::CommandCrew;
 use plan::Run;
 use process::Letter;
-use schedule::{Action, Event, Reason, Rules, Schedule};
 use worker::PythonCrew;
 
 /// Who runs the function.
@@ -55,6 +62,30 @@ pub enum WorkerCommand {
     Python(PythonWorkers),
     /// A program, started anew for each segment.
     External(ExternalCommand),
+}
+
+/// How many outputs come of how many segments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fan {
+    /// One of each.
+    #[default]
+    One,
+    /// Any number of each, a million at most. A segment of which nothing came is run again by a
+    /// run that resumes.
+    Out,
+    /// One of so many, the last perhaps of fewer.
+    In(usize),
+}
+
+impl Fan {
+    /// What goes with a form.
+    pub fn of(form: Form) -> Fan {
+        match form {
+            Form::Outputs => Fan::Out,
+            Form::Reduce => Fan::In(reduce::FOLDED_AT_ONCE),
+            _ => Fan::One,
+        }
+    }
 }
 
 /// How to map.
@@ -80,6 +111,8 @@ pub struct MapOptions {
     pub names: Option<Vec<String>>,
     /// Run these segments alone, by the input's names, whether they are done or not.
     pub only: Option<Vec<String>>,
+    /// How many outputs come of how many segments.
+    pub fan: Fan,
 }
 
 impl Default for MapOptions {
@@ -95,6 +128,7 @@ impl Default for MapOptions {
             version: None,
             names: None,
             only: None,
+            fan: Fan::One,
         }
     }
 }
@@ -126,7 +160,7 @@ pub fn default_workers() -> usize {
 /// What happened to a worker or its task.
 pub(crate) enum Happened {
     Ready { slot: usize },
-    Done { slot: usize, done: Box<Done> },
+    Answered { slot: usize, answer: Answer },
     Failed { slot: usize, task: usize, trouble: Trouble },
     Died { slot: usize, trouble: Trouble },
     Stderr(Vec<u8>),
@@ -196,13 +230,16 @@ pub fn map(
     if let WorkerCommand::External(command) = worker {
         command::find_program(command)?;
     }
+    let mut options = options.clone();
+    if let WorkerCommand::Python(python) = worker {
+        options.fan = Fan::of(python.form);
+    }
     let replay = replay(input, out, Some(worker));
-    let mut run = Run::plan(input, out, options, replay, progress)?;
+    let run = Run::plan(input, out, &options, replay, Box::new(progress))?;
     if run.tasks.is_empty() {
         return run.finish();
     }
-    let workers = options.workers.unwrap_or_else(default_workers).clamp(1, run.tasks.len());
-    run.report.workers = workers;
+    let workers = options.workers.unwrap_or_else(default_workers);
     // Bounded, so that a worker that prints without end waits instead of filling the memory.
     let (sender, letters) = mpsc::sync_channel(MAILBOX_LETTERS);
     let crew = match worker {
@@ -213,30 +250,11 @@ pub fn map(
             Crew::Command(CommandCrew::new(command, run.publisher(), &run.private(), sender)?)
         }
     };
-    let rules = Rules {
-        workers,
-        on_error: options.on_error,
-        retries: options.retries,
-        timeout: options.timeout,
-        backoff: options.backoff,
-        backoff_limit: BACKOFF_LIMIT,
-        grace: STOP_GRACE,
-    };
-    let engine = Engine {
-        schedule: Schedule::new(rules, run.tasks.len()),
-        started: vec![None; run.tasks.len()],
-        troubles: HashMap::new(),
-        reasons: HashMap::new(),
-        receipts: Vec::new(),
-        clock: Instant::now(),
-        crew,
-        run,
-    };
-    engine.drive(&letters, interrupt)
+    Engine { conductor: Conductor::of(run, workers), crew }.drive(&letters, interrupt)
 }
 
-/// The command that maps again, for records of what failed.
-fn replay(input: &Segments, out: &Location, worker: Option<&WorkerCommand>) -> String {
+/// The command that maps again, for records of what failed: [`Conductor::new`] takes it.
+pub fn replay(input: &Segments, out: &Location, worker: Option<&WorkerCommand>) -> String {
     let path = |location: &Location| plan::quoted(&location.path().to_string_lossy());
     let command = format!("picklet map {} -o {}", path(input.location()), path(out));
     match worker {
@@ -325,18 +343,8 @@ impl Crew<'_> {
 }
 
 struct Engine<'a> {
-    run: Run<'a>,
+    conductor: Conductor<'a>,
     crew: Crew<'a>,
-    schedule: Schedule,
-    clock: Instant,
-    /// When each task's last try began.
-    started: Vec<Option<Instant>>,
-    /// The last failure of each task, and how often it was tried.
-    troubles: HashMap<usize, (Trouble, u32)>,
-    /// Why the worker in a slot is being killed.
-    reasons: HashMap<usize, Reason>,
-    /// Outputs that are published and not yet in the journal, and the seconds that each took.
-    receipts: Vec<(Done, f64)>,
 }
 
 impl Engine<'_> {
@@ -354,7 +362,7 @@ impl Engine<'_> {
             }
         }
         result?;
-        self.run.finish()
+        self.conductor.finish()
     }
 
     fn run_to_end(
@@ -367,8 +375,8 @@ impl Engine<'_> {
         loop {
             self.act()?;
             // After handing out: the workers are busy while the journal is written.
-            self.commit()?;
-            if self.schedule.finished() {
+            self.conductor.commit()?;
+            if self.conductor.is_over() {
                 return Ok(());
             }
             if asked.is_none_or(|asked| asked.elapsed() >= POLL) {
@@ -391,112 +399,37 @@ impl Engine<'_> {
             }
             self.crew.poll(&mut happened)?;
             for event in happened.drain(..) {
-                self.hear(event);
+                self.hear(event)?;
             }
         }
     }
 
     /// How long to wait for news.
     fn patience(&self) -> Duration {
-        let longest = if self.crew.restless() { RESTLESS_POLL } else { POLL };
-        let due = self.schedule.wake_at().map(|due| due.saturating_sub(self.clock.elapsed()));
-        due.map_or(longest, |due| due.min(longest))
+        self.conductor.patience(if self.crew.restless() { RESTLESS_POLL } else { POLL })
     }
 
-    /// Does what the schedule asks for.
+    /// Does what the conductor orders.
     fn act(&mut self) -> Result<()> {
-        while let Some(action) = self.schedule.next_action(self.clock.elapsed()) {
-            match action {
-                Action::Start { slot } => self.crew.start(slot)?,
-                Action::Assign { slot, task } => {
-                    let next = self.schedule.next_queued().and_then(|n| self.run.tasks.get(n));
-                    let next = next.map(|next| next.path.clone());
-                    if let (Some(task), Some(started)) =
-                        (self.run.tasks.get(task), self.started.get_mut(task))
-                    {
-                        *started = Some(Instant::now());
-                        self.crew.assign(slot, &Task { next, ..task.clone() })?;
-                    }
-                }
-                Action::Kill { slot, reason } => {
-                    self.reasons.insert(slot, reason);
-                    self.crew.kill(slot);
-                }
-                Action::GiveUp { task } => {
-                    if let Some((trouble, tries)) = self.troubles.remove(&task) {
-                        let seconds = self.seconds(task);
-                        self.run.failed(task, trouble, tries, seconds)?;
-                    }
-                }
-                Action::NoWorkers => {
-                    return Err(Error::usage(
-                        "workers keep ending before they are given a segment; run one by hand \
-                         with `python -m picklet.worker` to see why",
-                    ));
-                }
+        while let Some(order) = self.conductor.next_order()? {
+            match order {
+                Order::Start { seat } => self.crew.start(seat)?,
+                Order::Run { seat, task } => self.crew.assign(seat, &task)?,
+                Order::Stop { seat } => self.crew.kill(seat),
             }
         }
         Ok(())
     }
 
-    fn hear(&mut self, event: Happened) {
-        let now = self.clock.elapsed();
+    fn hear(&mut self, event: Happened) -> Result<()> {
         match event {
-            Happened::Ready { slot } => self.schedule.on(now, Event::Ready { slot }),
-            Happened::Done { slot, done } => {
-                let task = done.task;
-                if self.schedule.task_in(slot) == Some(task) {
-                    self.schedule.on(now, Event::Done { slot, task });
-                    self.receipts.push((*done, self.seconds(task)));
-                }
-            }
-            Happened::Failed { slot, task, trouble } => {
-                if self.schedule.task_in(slot) == Some(task) {
-                    self.remember(task, trouble);
-                    self.schedule.on(now, Event::Failed { slot, task });
-                }
-            }
-            Happened::Died { slot, trouble } => {
-                let reason = self.reasons.remove(&slot);
-                if let Some(task) = self.schedule.task_in(slot) {
-                    match reason {
-                        None => self.remember(task, trouble),
-                        Some(Reason::TimedOut) => {
-                            let trouble = self.timed_out(trouble);
-                            self.remember(task, trouble);
-                        }
-                        Some(Reason::Stopping | Reason::Retired) => {}
-                    }
-                }
-                self.schedule.on(now, Event::Died { slot });
-            }
-            Happened::Stderr(bytes) => self.run.progress.output(&bytes),
+            Happened::Ready { slot } => self.conductor.ready(slot),
+            Happened::Answered { slot, answer } => return self.conductor.answer(slot, answer),
+            Happened::Failed { slot, task, trouble } => self.conductor.failed(slot, task, trouble),
+            Happened::Died { slot, trouble } => self.conductor.gone(slot, trouble),
+            Happened::Stderr(bytes) => self.conductor.progress().output(&bytes),
         }
-    }
-
-    fn remember(&mut self, task: usize, trouble: Trouble) {
-        let tries = self.troubles.get(&task).map_or(0, |(_, tries)| *tries);
-        self.troubles.insert(task, (trouble, tries.saturating_add(1)));
-    }
-
-    fn timed_out(&self, trouble: Trouble) -> Trouble {
-        let limit = self.run.options.timeout.unwrap_or_default().as_secs_f64();
-        Trouble {
-            kind: FailureKind::Timeout,
-            error: "timeout".to_owned(),
-            message: format!("it ran longer than {limit} s and was killed"),
-            ..trouble
-        }
-    }
-
-    fn seconds(&self, task: usize) -> f64 {
-        let started = self.started.get(task).copied().flatten();
-        started.map_or(0.0, |started| started.elapsed().as_secs_f64())
-    }
-
-    fn commit(&mut self) -> Result<()> {
-        let receipts = std::mem::take(&mut self.receipts);
-        if receipts.is_empty() { Ok(()) } else { self.run.done(receipts) }
+        Ok(())
     }
 
     /// Lets idle workers end by themselves, and shows what they still have to print.
@@ -508,7 +441,9 @@ impl Engine<'_> {
             if let Ok(letter) = letters.recv_timeout(RESTLESS_POLL) {
                 // The work is done; how a worker ends is no longer of interest.
                 let _ = self.crew.take(letter, &mut happened);
-                happened.drain(..).for_each(|event| self.hear(event));
+                for event in happened.drain(..) {
+                    let _ = self.hear(event);
+                }
             }
         }
     }
@@ -521,10 +456,10 @@ impl Engine<'_> {
                 break;
             }
         }
-        for event in happened {
-            self.hear(event);
-        }
         // The error that ended the run is the one to report.
-        let _ = self.commit();
+        for event in happened {
+            let _ = self.hear(event);
+        }
+        let _ = self.conductor.commit();
     }
 }

@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::Xxh3 as Xxh3State;
 
 use super::protocol::{Done, PublishTo, Task};
 use super::report::{Failure, MapReport, Mapped};
-use super::{MapOptions, OnError, Trouble};
+use super::{Fan, MapOptions, OnError, Trouble};
 use crate::directory::{Origin, Segments};
 use crate::draft::Publisher;
 use crate::error::{Error, Result};
@@ -28,8 +28,8 @@ use crate::writer::{EntryMeta, Existing, SegmentsWriter};
 const FINGERPRINT: &str = "map";
 
 pub(crate) struct Run<'a> {
-    pub options: &'a MapOptions,
-    pub progress: &'a dyn Progress,
+    pub options: MapOptions,
+    pub progress: Box<dyn Progress + 'a>,
     pub tasks: Vec<Task>,
     pub output: PublishTo,
     pub report: MapReport,
@@ -38,6 +38,8 @@ pub(crate) struct Run<'a> {
     input_kind: Kind,
     /// Digest of each task's input.
     digests: Vec<Xxh3>,
+    /// Bytes of each task's input.
+    sizes: Vec<u64>,
     /// Whether a manifest is due at the end even if segments are missing.
     complete_before: bool,
     settled: usize,
@@ -47,25 +49,39 @@ pub(crate) struct Run<'a> {
     began: Instant,
 }
 
-/// The `.pickle` files of one segment, on both sides.
-struct Pair<'a> {
-    entry: &'a Entry,
+/// The segments of one task, and the name of its output.
+struct Pair<'i> {
+    entries: &'i [Entry],
+    /// The place of the first among the segments.
+    position: usize,
+    /// The task's place in the order of outputs.
+    index: u64,
     output: String,
 }
+
+/// How many outputs a segment may have; the index of an output is that of its segment times this,
+/// and its own number.
+const OUTPUTS_LIMIT: u64 = 1 << 20;
+
+/// How many names a task gets at first where it may have several outputs.
+const FIRST_NAMES: u64 = 16;
+
+/// For how many tasks such names are written into the journal at once.
+const NAMED_AHEAD: usize = 64;
 
 impl<'a> Run<'a> {
     /// Looks at both directories, takes the output's lock and decides what to run. `replay` is
     /// the command that runs one segment again, without the segment's name.
     pub(crate) fn plan(
-        input: &'a Segments,
+        input: &Segments,
         out: &Location,
-        options: &'a MapOptions,
+        options: &MapOptions,
         replay: String,
-        progress: &'a dyn Progress,
+        progress: Box<dyn Progress + 'a>,
     ) -> Result<Run<'a>> {
         let began = Instant::now();
         refuse_same(input.location(), out)?;
-        let pairs = pairs(input, options.names.as_deref())?;
+        let pairs = pairs(input, options)?;
         let only = only(&pairs, options.only.as_deref())?;
         let resume = options.resume || only.is_some();
         let existing = if resume { Existing::Resume } else { Existing::Overwrite };
@@ -78,12 +94,7 @@ impl<'a> Run<'a> {
             ..Source::default()
         };
         let header = Header::new(Kind::Objects, FINGERPRINT).with_source(source);
-        let mut writer = SegmentsWriter::create(out, existing, header)?;
-        let kept: HashMap<String, Entry> =
-            writer.done().into_iter().map(|entry| (entry.file.clone(), entry.clone())).collect();
-        discard_strangers(&mut writer, &pairs, kept.keys())?;
-
-        let from = absolute(input.location())?;
+        let writer = SegmentsWriter::create(out, existing, header)?;
         let private = if out.is_url() {
             // Commands need files for what they write and say.
             std::env::temp_dir().join(format!("picklet-{}", writer.publisher().session()))
@@ -91,67 +102,157 @@ impl<'a> Run<'a> {
             absolute(out)?.join(name::PRIVATE)
         };
         let mut run = Run {
-            options,
+            options: options.clone(),
             progress,
             tasks: Vec::new(),
             output: PublishTo {
                 directory: text(&absolute(out)?)?,
                 session: writer.publisher().session().to_owned(),
             },
-            report: MapReport { segments: pairs.len() as u64, ..MapReport::default() },
+            report: MapReport { segments: input.entries().len() as u64, ..MapReport::default() },
             writer,
             input_kind: input.kind(),
             digests: Vec::new(),
+            sizes: Vec::new(),
             complete_before,
             settled: 0,
             private,
             replay,
             began,
         };
-        for (position, pair) in pairs.into_iter().enumerate() {
-            let wanted = only.as_ref().map(|only| only.contains(pair.entry.file.as_str()));
-            let earlier = kept.get(&pair.output);
-            if wanted == Some(false) {
-                let counted = if earlier.is_some() {
-                    &mut run.report.resumed
-                } else {
-                    &mut run.report.not_run
-                };
-                *counted = counted.saturating_add(1);
-                continue;
-            }
-            let digest = digest(input, position, pair.entry)?;
-            let same = |earlier: &Entry| {
-                earlier.input == Some(digest)
-                    && earlier.version == options.version
-                    && earlier.index == pair.entry.index
-            };
-            if wanted.is_none() && earlier.is_some_and(same) {
-                run.report.resumed = run.report.resumed.saturating_add(1);
-                continue;
-            }
-            run.digests.push(digest);
-            run.tasks.push(Task {
-                task: run.tasks.len(),
-                name: stem(&pair.entry.file).to_owned(),
-                index: pair.entry.index,
-                path: text(&from.join(&pair.entry.file))?,
-                first_item: pair.entry.first_item,
-                items: pair.entry.items,
-                output: pair.output,
-                next: None,
-            });
-        }
-        let outputs: Vec<&str> = run.tasks.iter().map(|task| task.output.as_str()).collect();
-        if !outputs.is_empty() {
-            run.writer.announce(&outputs)?;
-        }
+        run.sort_out(input, pairs, only.as_ref())?;
         run.progress.totals(Totals {
             segments: Some(run.tasks.len() as u64),
             items: run.tasks.iter().try_fold(0u64, |sum, t| sum.checked_add(t.items?)),
-            bytes: None,
+            bytes: Some(run.sizes.iter().sum()),
         });
         Ok(run)
+    }
+
+    /// Makes tasks of what is not done, and takes back what nobody wants any more.
+    fn sort_out(
+        &mut self,
+        input: &Segments,
+        pairs: Vec<Pair<'_>>,
+        only: Option<&HashSet<String>>,
+    ) -> Result<()> {
+        let from = absolute(input.location())?;
+        let fan_out = self.options.fan == Fan::Out;
+        let mut earlier: HashMap<u64, Vec<Entry>> = HashMap::new();
+        for entry in self.writer.done() {
+            let index = if fan_out { entry.index / OUTPUTS_LIMIT } else { entry.index };
+            earlier.entry(index).or_default().push(entry.clone());
+        }
+        let mut unwanted: HashSet<String> =
+            earlier.values().flatten().map(|entry| entry.file.clone()).collect();
+        let mut announced = Vec::new();
+        for pair in pairs {
+            let [first, rest @ ..] = pair.entries else { continue };
+            let wanted = only.map(|only| only.contains(first.file.as_str()));
+            let kept = earlier.get(&pair.index).map(Vec::as_slice).unwrap_or_default();
+            let whole = self.is_whole(&pair, kept);
+            let count = pair.entries.len() as u64;
+            if wanted == Some(false) {
+                kept.iter().for_each(|entry| {
+                    unwanted.remove(&entry.file);
+                });
+                let done = if whole { &mut self.report.resumed } else { &mut self.report.not_run };
+                *done = done.saturating_add(count);
+                continue;
+            }
+            let digest = digests(input, &pair)?;
+            let same = |entry: &Entry| {
+                entry.input == Some(digest) && entry.version == self.options.version
+            };
+            if wanted.is_none() && whole && kept.iter().all(same) {
+                kept.iter().for_each(|entry| {
+                    unwanted.remove(&entry.file);
+                });
+                self.report.resumed = self.report.resumed.saturating_add(count);
+                continue;
+            }
+            let paths = pair.entries.iter().map(|entry| text(&from.join(&entry.file)));
+            let mut paths = paths.collect::<Result<Vec<String>>>()?.into_iter();
+            let named = if rest.is_empty() { &first.file } else { &pair.output };
+            announced.push(pair.output.clone());
+            self.digests.push(digest);
+            self.sizes.push(pair.entries.iter().map(|entry| entry.bytes).sum());
+            self.tasks.push(Task {
+                task: self.tasks.len(),
+                name: stem(named).to_owned(),
+                index: pair.index,
+                path: paths.next().unwrap_or_default(),
+                first_item: first.first_item,
+                items: pair.entries.iter().try_fold(0u64, |n, e| n.checked_add(e.items?)),
+                more: paths.collect(),
+                window: first.extra.get("window").cloned(),
+                output: pair.output,
+                outputs: Vec::new(),
+                next: None,
+            });
+        }
+        if fan_out {
+            announced.clear();
+        }
+        // What is made anew is taken back by its announcement, and everything else here.
+        let anew: HashSet<&String> = announced.iter().collect();
+        unwanted.retain(|file| !anew.contains(file));
+        announced.extend(unwanted);
+        if announced.is_empty() { Ok(()) } else { self.writer.announce(&announced) }
+    }
+
+    /// Whether these are all the outputs of the segment.
+    fn is_whole(&self, pair: &Pair<'_>, kept: &[Entry]) -> bool {
+        if self.options.fan != Fan::Out {
+            return matches!(kept, [entry] if entry.file == pair.output);
+        }
+        let Some(first) = kept.first() else { return false };
+        let made = first.extra.get(OUTPUTS).and_then(Value::as_u64);
+        let in_place = |(number, entry): (usize, &Entry)| {
+            let number = number as u64;
+            entry.index % OUTPUTS_LIMIT == number
+                && entry.file == several(stem(&pair.output), number)
+        };
+        made == Some(kept.len() as u64) && kept.iter().enumerate().all(in_place)
+    }
+
+    /// The task as it is handed out; `next` is the one that comes after it.
+    pub(crate) fn task(&mut self, task: usize, next: Option<usize>) -> Result<Option<Task>> {
+        if self.options.fan == Fan::Out {
+            self.name_outputs(task, 0)?;
+        }
+        let next = next.and_then(|next| self.tasks.get(next)).map(|next| next.path.clone());
+        Ok(self.tasks.get(task).map(|task| Task { next, ..task.clone() }))
+    }
+
+    /// Sees to it that the task has `needed` names for its outputs, and some for those after it.
+    pub(crate) fn name_outputs(&mut self, task: usize, needed: u64) -> Result<()> {
+        let has = |task: &Task| task.outputs.len() as u64;
+        let Some(first) = self.tasks.get(task) else { return Ok(()) };
+        if needed > OUTPUTS_LIMIT {
+            return Err(Error::usage(format!(
+                "segment {} has more than {OUTPUTS_LIMIT} outputs; yield lists of them",
+                first.name
+            )));
+        }
+        let wanted = match has(first) {
+            0 => needed.max(FIRST_NAMES),
+            has if has < needed => needed.max(has.saturating_mul(4)).min(OUTPUTS_LIMIT),
+            _ => return Ok(()),
+        };
+        let mut announced = Vec::new();
+        let after = self.tasks.iter_mut().skip(task.saturating_add(1)).take(NAMED_AHEAD);
+        for other in after.filter(|task| task.outputs.is_empty()) {
+            other.outputs = (0..FIRST_NAMES).map(|n| several(stem(&other.output), n)).collect();
+            announced.extend(other.outputs.iter().cloned());
+        }
+        if let Some(task) = self.tasks.get_mut(task) {
+            let new = has(task)..wanted;
+            let new: Vec<String> = new.map(|n| several(stem(&task.output), n)).collect();
+            announced.extend(new.iter().cloned());
+            task.outputs.extend(new);
+        }
+        self.writer.announce(&announced)
     }
 
     /// What publishes outputs from this process.
@@ -165,7 +266,7 @@ impl<'a> Run<'a> {
     }
 
     /// Writes published outputs into the journal, at once: while the disk took the last ones in,
-    /// others may have come. With each comes its time in seconds.
+    /// others may have come. With each task comes its time in seconds.
     pub(crate) fn done(&mut self, receipts: Vec<(Done, f64)>) -> Result<()> {
         let mut published = Vec::with_capacity(receipts.len());
         let mut finished = Vec::with_capacity(receipts.len());
@@ -175,15 +276,41 @@ impl<'a> Run<'a> {
             else {
                 return Err(Error::usage(format!("a worker speaks of task {}", done.task)));
             };
-            if done.receipt.file != task.output {
+            let several = self.options.fan == Fan::Out;
+            let names =
+                if several { &task.outputs[..] } else { std::slice::from_ref(&task.output) };
+            let made = done.outputs.iter().map(|output| &output.receipt.file);
+            if !made.eq(names.iter().take(if several { done.outputs.len() } else { 1 })) {
                 return Err(Error::usage(format!(
                     "a worker published {:?} where {:?} was asked for",
-                    done.receipt.file, task.output
+                    done.outputs.iter().map(|output| &output.receipt.file).collect::<Vec<_>>(),
+                    task.output
                 )));
             }
-            let meta = meta(task, *digest, &done, seconds, self.options.version.clone());
-            finished.push((task.task, done.receipt.bytes, seconds, done.peak_rss));
-            published.push((done.receipt, meta));
+            let bytes = done.outputs.iter().map(|output| output.receipt.bytes).sum();
+            finished.push((task.task, bytes, seconds, done.peak_rss));
+            let count = done.outputs.len() as u64;
+            for (number, output) in (0u64..).zip(&done.outputs) {
+                let mut meta = EntryMeta {
+                    index: task.index,
+                    items: Some(output.items),
+                    kind: kind(&output.holds),
+                    shared: None,
+                    input: Some(*digest),
+                    version: self.options.version.clone(),
+                    extra: Map::new(),
+                };
+                if several {
+                    meta.index = task.index.saturating_mul(OUTPUTS_LIMIT).saturating_add(number);
+                }
+                if number == 0 {
+                    meta.extra = figures(task, &done, seconds);
+                    if several {
+                        meta.extra.insert(OUTPUTS.to_owned(), count.into());
+                    }
+                }
+                published.push((output.receipt.clone(), meta));
+            }
         }
         self.writer.adopt_all(published)?;
         for (task, bytes, seconds, peak_rss) in finished {
@@ -197,6 +324,7 @@ impl<'a> Run<'a> {
         let Some(task) = self.tasks.get(task) else { return };
         // Of an earlier run; mostly there is none.
         let _ = self.writer.location().store().remove_note(&record_name(&task.name));
+        self.progress.bytes(self.sizes.get(task.task).copied().unwrap_or(0));
         self.progress.items(task.items.unwrap_or(0));
         self.progress.segment(&task.output);
         self.report.add(Mapped {
@@ -238,6 +366,7 @@ impl<'a> Run<'a> {
         if self.options.on_error == OnError::Quarantine {
             self.record(&failure)?;
         }
+        self.progress.bytes(self.sizes.get(task.task).copied().unwrap_or(0));
         self.progress.failure(&task.output, &failure.to_string());
         self.report.failed.push(failure);
         self.settled = self.settled.saturating_add(1);
@@ -283,8 +412,16 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What the manifest is to say of an output.
-fn meta(task: &Task, input: Xxh3, done: &Done, seconds: f64, version: Option<String>) -> EntryMeta {
+/// The field of the manifest that says how many outputs a segment has.
+const OUTPUTS: &str = "outputs";
+
+/// The file of one of several outputs.
+fn several(stem: &str, number: u64) -> String {
+    name::segment_file(stem, number, 5)
+}
+
+/// What the manifest is to say of how a task went.
+fn figures(task: &Task, done: &Done, seconds: f64) -> Map<String, Value> {
     let mut extra = Map::new();
     let mut note = |key: &str, value: Option<Value>| {
         extra.extend(value.map(|value| (key.to_owned(), value)));
@@ -293,51 +430,51 @@ fn meta(task: &Task, input: Xxh3, done: &Done, seconds: f64, version: Option<Str
     note("run_seconds", Some(rounded(done.run_seconds)));
     note("input_items", task.items.map(Value::from));
     note("peak_rss", done.peak_rss.map(Value::from));
-    EntryMeta {
-        index: task.index,
-        items: Some(done.items),
-        kind: kind(&done.holds),
-        shared: None,
-        input: Some(input),
-        version,
-        extra,
-    }
+    extra
 }
 
-/// Takes back outputs of segments that the input no longer has.
-fn discard_strangers<'e>(
-    writer: &mut SegmentsWriter,
-    pairs: &[Pair<'_>],
-    kept: impl Iterator<Item = &'e String>,
-) -> Result<()> {
-    let wanted: HashSet<&str> = pairs.iter().map(|pair| pair.output.as_str()).collect();
-    let strangers: Vec<&String> = kept.filter(|file| !wanted.contains(file.as_str())).collect();
-    if strangers.is_empty() { Ok(()) } else { writer.announce(&strangers) }
-}
-
-fn pairs<'a>(input: &'a Segments, names: Option<&[String]>) -> Result<Vec<Pair<'a>>> {
+fn pairs<'i>(input: &'i Segments, options: &MapOptions) -> Result<Vec<Pair<'i>>> {
     let entries = input.entries();
-    let Some(names) = names else {
-        let pair = |entry: &'a Entry| Pair { entry, output: entry.file.clone() };
-        return Ok(entries.iter().map(pair).collect());
-    };
-    if names.len() != entries.len() {
-        return Err(Error::usage(format!(
-            "{} names were given for {} segments; give one for each",
-            names.len(),
-            entries.len()
-        )));
+    if let Fan::In(size) = options.fan {
+        let size = size.max(1);
+        let groups = entries.chunks(size).enumerate().map(|(number, entries)| Pair {
+            entries,
+            position: number.saturating_mul(size),
+            index: number as u64,
+            output: name::segment_file("data", number as u64, 5),
+        });
+        return Ok(groups.collect());
     }
-    name::validate_names(names.iter().map(String::as_str))?;
-    let pair =
-        |(entry, name): (&'a Entry, &String)| Ok(Pair { entry, output: name::named_file(name)? });
-    entries.iter().zip(names).map(pair).collect()
+    if let Some(names) = &options.names {
+        if names.len() != entries.len() {
+            return Err(Error::usage(format!(
+                "{} names were given for {} segments; give one for each",
+                names.len(),
+                entries.len()
+            )));
+        }
+        name::validate_names(names.iter().map(String::as_str))?;
+    }
+    let names = options.names.as_deref().unwrap_or_default();
+    let pair = |(position, entry): (usize, &'i Entry)| {
+        Ok(Pair {
+            entries: std::slice::from_ref(entry),
+            position,
+            index: entry.index,
+            output: match names.get(position) {
+                Some(name) => name::named_file(name)?,
+                None => entry.file.clone(),
+            },
+        })
+    };
+    entries.iter().enumerate().map(pair).collect()
 }
 
 /// The files of the segments that are to be run alone.
 fn only(pairs: &[Pair<'_>], names: Option<&[String]>) -> Result<Option<HashSet<String>>> {
     let Some(names) = names else { return Ok(None) };
-    let files: HashSet<&str> = pairs.iter().map(|pair| pair.entry.file.as_str()).collect();
+    let files: HashSet<&str> =
+        pairs.iter().flat_map(|pair| pair.entries).map(|entry| entry.file.as_str()).collect();
     let mut only = HashSet::new();
     for name in names {
         let file = name::named_file(name)?;
@@ -349,6 +486,18 @@ fn only(pairs: &[Pair<'_>], names: Option<&[String]>) -> Result<Option<HashSet<S
         only.insert(file);
     }
     Ok(Some(only))
+}
+
+/// The digest of a task's segments.
+fn digests(input: &Segments, pair: &Pair<'_>) -> Result<Xxh3> {
+    if let [entry] = pair.entries {
+        return digest(input, pair.position, entry);
+    }
+    let mut all = Vec::with_capacity(pair.entries.len().saturating_mul(16));
+    for (position, entry) in (pair.position..).zip(pair.entries) {
+        all.extend_from_slice(&digest(input, position, entry)?.0.to_be_bytes());
+    }
+    Ok(Xxh3::of(&all))
 }
 
 /// The digest of an input segment: from its manifest, else by reading it.

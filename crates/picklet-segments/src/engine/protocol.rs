@@ -9,6 +9,7 @@
 //!   task    id, the segment's file           →
 //!           ←  done    id, the receipt
 //!           |  failed  id, error, traceback as text
+//!           |  names   id, how many names its outputs need
 //!   …
 //!   (the pipe closes)                        →  the worker ends
 //! ```
@@ -23,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::draft::Receipt;
 
 /// The version of this protocol, which both sides compare.
-pub(crate) const PROTOCOL_VERSION: u32 = 1;
+pub(crate) const PROTOCOL_VERSION: u32 = 2;
 
 /// The largest message that is read from a worker, in bytes. Its tracebacks are cut far below.
 pub(crate) const MAX_MESSAGE_BYTES: u32 = 16 << 20;
@@ -50,6 +51,14 @@ pub enum Form {
     Items,
     /// Once for each item; the items for which it is true are kept.
     Filter,
+    /// Once for so many items at a time, as a list; the outputs are joined.
+    Batch(u64),
+    /// A generator, called once for each segment: each thing that it yields is an output of its
+    /// own. Goes with [`Fan::Out`](super::Fan::Out).
+    Outputs,
+    /// `combine(a, b)`: the segments of a task are folded into one. Goes with
+    /// [`reduce`](super::reduce()).
+    Reduce,
 }
 
 /// Which globals a segment may import when a worker loads it.
@@ -99,8 +108,14 @@ pub struct Task {
     pub first_item: Option<u64>,
     /// How many items it holds, where known.
     pub items: Option<u64>,
+    /// Further segments that the task takes, each a file, after the first.
+    pub more: Vec<String>,
+    /// What the manifest of the input says of the segment's place in an array, where it is a tile.
+    pub window: Option<serde_json::Value>,
     /// The file name of the output.
     pub output: String,
+    /// The file names of the outputs where it may have several; [`Answer::Names`] asks for more.
+    pub outputs: Vec<String>,
     /// The file of the segment that is handed out next, to this worker or another of the same
     /// machine, which may have it read ahead.
     pub next: Option<String>,
@@ -121,13 +136,18 @@ pub enum Answer {
     Done(Box<Done>),
     /// The function raised, or its output could not be written.
     Failed(Box<Failed>),
+    /// It has more outputs than names: it is run again with more.
+    Names {
+        /// The task's number.
+        task: usize,
+        /// How many names it needs at least.
+        needed: u64,
+    },
 }
 
-/// An output's receipt.
+/// A published output.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Done {
-    /// The task's number.
-    pub task: usize,
+pub struct Output {
     /// The published file, its size and digest.
     #[serde(flatten)]
     pub receipt: Receipt,
@@ -135,6 +155,15 @@ pub struct Done {
     pub holds: String,
     /// How many items it holds; 1 for what is no container.
     pub items: u64,
+}
+
+/// A task's outputs.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Done {
+    /// The task's number.
+    pub task: usize,
+    /// What was published: one output, or with [`Fan::Out`](super::Fan::Out) any number.
+    pub outputs: Vec<Output>,
     /// Seconds to read and load the segment.
     pub load_seconds: f64,
     /// Seconds in the function.

@@ -158,6 +158,28 @@ impl MapReport {
     }
 }
 
+impl MapReport {
+    /// Adds what another map did after this one.
+    pub(crate) fn join(&mut self, other: MapReport) {
+        self.segments = self.segments.saturating_add(other.segments);
+        self.done = self.done.saturating_add(other.done);
+        self.resumed = self.resumed.saturating_add(other.resumed);
+        self.failed.extend(other.failed);
+        self.not_run = self.not_run.saturating_add(other.not_run);
+        self.items = self.items.saturating_add(other.items);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.workers = self.workers.max(other.workers);
+        self.seconds += other.seconds;
+        self.peak_rss = self.peak_rss.max(other.peak_rss);
+        for mapped in other.largest {
+            insert(&mut self.largest, mapped, |a, b| a.bytes > b.bytes);
+        }
+        for mapped in other.slowest {
+            insert(&mut self.slowest, mapped, |a, b| a.seconds > b.seconds);
+        }
+    }
+}
+
 fn insert(list: &mut Vec<Mapped>, mapped: Mapped, before: impl Fn(&Mapped, &Mapped) -> bool) {
     let place = list.iter().position(|other| before(&mapped, other)).unwrap_or(list.len());
     list.insert(place, mapped);

@@ -67,8 +67,12 @@ pub(crate) enum Event {
     Done { slot: usize, task: usize },
     /// The function raised, or its output could not be written.
     Failed { slot: usize, task: usize },
+    /// The task is to be run again at no charge.
+    Again { slot: usize, task: usize },
     /// The worker's process ended, for whatever reason.
     Died { slot: usize },
+    /// The worker is gone, and its task had not begun: it is run again at no charge.
+    Lost { slot: usize },
 }
 
 /// Why a worker is to be killed.
@@ -193,8 +197,29 @@ impl Schedule {
                     self.failed(now, task);
                 }
             }
+            Event::Again { slot, task } => {
+                if self.release(slot, task) {
+                    self.again(task);
+                }
+            }
             Event::Died { slot } => self.died(now, slot),
+            Event::Lost { slot } => {
+                let task = self.task_in(slot);
+                self.set(slot, Slot::Down);
+                if let Some(task) = task {
+                    if self.alone == Some(task) {
+                        self.alone = None;
+                    }
+                    self.again(task);
+                }
+            }
         }
+    }
+
+    /// Puts a task back to where it was taken from.
+    fn again(&mut self, task: usize) {
+        let suspect = self.tasks.get(task).is_some_and(|record| record.deaths > 0);
+        if suspect { &mut self.suspects } else { &mut self.queue }.push_front(task);
     }
 
     /// The next thing to do at this time; call it until it gives `None`.
@@ -344,7 +369,7 @@ impl Schedule {
         }
         match state {
             Slot::Ending { reason: Reason::TimedOut, .. } => self.failed(now, task),
-            Slot::Ending { .. } => self.queue.push_front(task),
+            Slot::Ending { .. } => self.again(task),
             _ => {
                 let Some(record) = self.tasks.get_mut(task) else { return };
                 record.deaths = record.deaths.saturating_add(1);

@@ -26,6 +26,10 @@ enum Try {
     Fail(u64),
     Die(u64),
     Hang,
+    /// It is to be run again at no charge.
+    Again(u64),
+    /// Its worker is gone before it began.
+    Lose(u64),
 }
 
 /// What a worker does when it is started.
@@ -105,6 +109,8 @@ impl World {
                     Try::Done(after) => self.later(after, slot, Event::Done { slot, task }),
                     Try::Fail(after) => self.later(after, slot, Event::Failed { slot, task }),
                     Try::Die(after) => self.later(after, slot, Event::Died { slot }),
+                    Try::Again(after) => self.later(after, slot, Event::Again { slot, task }),
+                    Try::Lose(after) => self.later(after, slot, Event::Lost { slot }),
                     Try::Hang => {}
                 }
             }
@@ -145,8 +151,10 @@ impl World {
                         self.busy[slot] = None;
                         self.done.push(task);
                     }
-                    Event::Failed { slot, .. } => self.busy[slot] = None,
-                    Event::Died { slot } => {
+                    Event::Failed { slot, .. } | Event::Again { slot, .. } => {
+                        self.busy[slot] = None;
+                    }
+                    Event::Died { slot } | Event::Lost { slot } => {
                         self.busy[slot] = None;
                         self.generation[slot] += 1;
                     }
@@ -384,6 +392,19 @@ fn news_of_tasks_that_a_slot_does_not_hold_changes_nothing() {
     assert!(!schedule.finished());
 }
 
+fn is_free(step: Try) -> bool {
+    matches!(step, Try::Again(_) | Try::Lose(_))
+}
+
+#[test]
+fn a_task_that_lost_its_worker_before_it_began_is_run_again_at_no_charge() {
+    let mut script = good(4);
+    script[1] = [vec![Try::Lose(5); 9], vec![Try::Again(5); 9], vec![Try::Done(5)]].concat();
+    let world = World::new(rules(2, OnError::Raise), script).run();
+    assert_eq!(world.sorted_done(), [0, 1, 2, 3]);
+    assert_eq!((world.given_up, world.no_workers), (vec![], false));
+}
+
 /// A small generator of numbers, so that a failing seed can be run again.
 struct Random(u64);
 
@@ -407,7 +428,9 @@ fn in_every_order_of_deaths_failures_and_hangs_each_task_ends_exactly_once() {
             timeout: Some(SECOND),
             ..rules(workers, on_error)
         };
-        let step = |random: &mut Random| match random.below(10) {
+        let step = |random: &mut Random| match random.below(12) {
+            10 => Try::Again(random.below(300)),
+            11 => Try::Lose(random.below(300)),
             0 => Try::Die(random.below(300)),
             1 => Try::Fail(random.below(300)),
             2 => Try::Hang,
@@ -415,7 +438,14 @@ fn in_every_order_of_deaths_failures_and_hangs_each_task_ends_exactly_once() {
             _ => Try::Done(random.below(500)),
         };
         let script: Vec<Vec<Try>> = (0..random.below(25))
-            .map(|_| (0..1 + random.below(4)).map(|_| step(random)).collect())
+            .map(|_| {
+                let mut tries: Vec<Try> = (0..1 + random.below(4)).map(|_| step(random)).collect();
+                // The last one repeats, and what repeats at no charge would never end.
+                if tries.last().copied().is_some_and(is_free) {
+                    tries.push(Try::Done(5));
+                }
+                tries
+            })
             .collect();
         let mut world = World::new(limits, script);
         if random.below(4) == 0 {
@@ -433,7 +463,8 @@ fn in_every_order_of_deaths_failures_and_hangs_each_task_ends_exactly_once() {
             assert_eq!(all, world.script.len(), "seed {seed}: a task was lost");
         }
         for &task in &world.given_up {
-            let limit = limits.retries as usize + DEATHS_ALLOWED as usize;
+            let free = world.script[task].iter().filter(|step| is_free(**step)).count();
+            let limit = limits.retries as usize + DEATHS_ALLOWED as usize + free;
             assert!(world.tries[task] <= limit, "seed {seed}: task {task} ran too often");
         }
         for &task in &world.done {

@@ -189,11 +189,7 @@ impl<'a> PythonCrew<'a> {
                 happened.push(Happened::Ready { slot });
             }
             News::Said(Answer::Refused { message }) => return Err(Error::usage(message)),
-            News::Said(Answer::Done(done)) => happened.push(Happened::Done { slot, done }),
-            News::Said(Answer::Failed(failed)) => {
-                let task = failed.task;
-                happened.push(Happened::Failed { slot, task, trouble: Trouble::from(*failed) });
-            }
+            News::Said(answer) => happened.push(Happened::Answered { slot, answer }),
             News::Silent(why) => {
                 // It can neither hear nor be heard any more, whatever it still does.
                 member.process.kill();

@@ -22,7 +22,7 @@ def send(message):
 
 send(
     {
-        "protocol": 1,
+        "protocol": 2,
         "parent": os.getpid() if sys.argv[2] == "direct" else 1,
         "function": {"call": "mapped:hangs_always"},
         "form": "segment",
@@ -40,7 +40,10 @@ send(
         "path": sys.argv[1],
         "first_item": 0,
         "items": 1,
+        "more": [],
+        "window": None,
         "output": "a.pickle",
+        "outputs": [],
         "next": None,
     }
 )

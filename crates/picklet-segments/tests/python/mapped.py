@@ -156,6 +156,10 @@ def with_info(segment, info):
     return [info.name, info.index, info.first_item, info.items]
 
 
+def window(segment, info):
+    return info.window
+
+
 def with_named_info(segment, other=1, *, segment_info):
     return segment_info.name
 
@@ -172,6 +176,19 @@ def item(x):
 
 def odd(x):
     return x % 2 == 1
+
+
+def pieces(segment):
+    for number in segment:
+        yield [number] * 20 if number == 11 else number
+
+
+def twenty(segment):
+    yield from [segment[0]] * 20
+
+
+def add(a, b):
+    return a + b
 
 
 not_a_function = 3
