@@ -100,6 +100,7 @@ corpora: $(VENV)/build-tools
 bench: build $(VENV)/test-tools
 	$(BIN)/python crates/picklet-bench/python/main_job.py
 	$(BIN)/python crates/picklet-bench/python/codec.py
+	$(BIN)/python crates/picklet-bench/python/map_cost.py
 	cargo bench --package picklet-bench
 
 # Each target starts from the seeds in the tree; what it finds worth keeping goes to fuzz/corpus.
