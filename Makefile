@@ -125,6 +125,10 @@ $(ENGINES)/installed: $(RUST_SOURCES) $(PYTHON_SOURCES)
 
 test-engines: $(ENGINES)/installed
 	$(ENGINES)/bin/python -m pytest crates/picklet-python/engines
+	PICKLET_REQUIRE_S3=1 PICKLET_PYTHON=$(CURDIR)/$(ENGINES)/bin/python \
+	  cargo test --quiet --package picklet-segments --features object-store --test s3
+	PICKLET_REQUIRE_S3=1 $(ENGINES)/bin/python -m pytest crates/picklet-python/tests/test_urls.py
+
 
 clean:
 	rm -rf target $(VENV) $(ENGINES) build dist demo-out

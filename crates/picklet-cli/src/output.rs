@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use picklet_segments::Error;
-use tempfile::NamedTempFile;
+use picklet_segments::store::WholeFile;
 
 use crate::host::{Session, Stdout};
 use crate::source::is_dash;
@@ -14,7 +14,7 @@ use crate::source::is_dash;
 /// A file that appears under its name only when [`Output::finish`] is called; standard output when
 /// its name is `-`. What is no regular file (a pipe, a device) is written directly.
 pub(crate) enum Output<'s> {
-    Temporary { file: NamedTempFile, path: PathBuf },
+    Whole(WholeFile),
     Direct { file: File, path: PathBuf },
     Stdout(&'s mut Stdout),
 }
@@ -36,16 +36,7 @@ impl<'s> Output<'s> {
         }
         // A link is written through, as every other program does.
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let folder = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".picklet-");
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let file = builder.tempfile_in(folder).map_err(|e| Error::io("write", &path, e))?;
-        Ok(Output::Temporary { file, path })
+        Ok(Output::Whole(WholeFile::create(path)?))
     }
 
     /// Makes what was written durable and visible.
@@ -55,10 +46,7 @@ impl<'s> Output<'s> {
             Output::Direct { mut file, path } => {
                 file.flush().map_err(|e| Error::io("write", &path, e))?;
             }
-            Output::Temporary { file, path } => {
-                file.as_file().sync_all().map_err(|e| Error::io("write", &path, e))?;
-                file.persist(&path).map_err(|e| Error::io("write", &path, e.error))?;
-            }
+            Output::Whole(file) => file.finish()?,
         }
         Ok(())
     }
@@ -67,7 +55,7 @@ impl<'s> Output<'s> {
 impl Write for Output<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Output::Temporary { file, .. } => file.write(bytes),
+            Output::Whole(file) => file.write(bytes),
             Output::Direct { file, .. } => file.write(bytes),
             Output::Stdout(out) => out.write(bytes),
         }
@@ -75,7 +63,7 @@ impl Write for Output<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Output::Temporary { file, .. } => file.flush(),
+            Output::Whole(file) => file.flush(),
             Output::Direct { file, .. } => file.flush(),
             Output::Stdout(out) => out.flush(),
         }

@@ -1,10 +1,12 @@
 //! Segments directories: reading one, and writing one from encoded objects.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
+use picklet_segments::store::is_url;
 use picklet_segments::writer::{EntryMeta, Existing, SegmentsWriter};
-use picklet_segments::{Entry, Header, Kind, Location, Segments, Xxh3, name};
+use picklet_segments::{Compression, Entry, Header, Kind, Location, Segments, Xxh3, name};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -52,15 +54,23 @@ impl Directory {
     /// Opens the directory at `path` and reads its manifest.
     #[new]
     fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        let segments =
-            py.detach(|| Segments::open(&Location::from(absolute(path)))).or_raise(py)?;
+        let segments = py.detach(|| Segments::open(&location(path)?)).or_raise(py)?;
         Ok(Directory { segments, entries: PyOnceLock::new() })
     }
 
-    /// The directory's path.
+    /// The directory's path, or its URL.
     #[getter]
-    fn path(&self) -> PathBuf {
-        self.segments.location().path().to_owned()
+    fn location(&self) -> OsString {
+        self.segments.location().path().as_os_str().to_owned()
+    }
+
+    /// The directory's path. A URL has none.
+    #[getter]
+    fn path(&self) -> PyResult<PathBuf> {
+        let location = self.segments.location();
+        location.local_path().map(Path::to_owned).ok_or_else(|| {
+            PyValueError::new_err(format!("{location}: is a URL and has no path; see .location"))
+        })
     }
 
     /// What the segments hold: `list`, `dict`, `objects` …
@@ -93,9 +103,13 @@ impl Directory {
     }
 }
 
-/// The path as it stands when the object is made: a later `chdir` must not move it.
-pub(crate) fn absolute(path: PathBuf) -> PathBuf {
-    std::path::absolute(&path).unwrap_or(path)
+/// The place that a path or a URL names. A path as it stands when the object is made: a later
+/// `chdir` must not move it.
+pub(crate) fn location(path: PathBuf) -> picklet_segments::Result<Location> {
+    if is_url(&path) {
+        return Location::new(path);
+    }
+    Ok(Location::local(std::path::absolute(&path).unwrap_or(path)))
 }
 
 /// Writes segments of live objects, already encoded, one after another.
@@ -107,6 +121,8 @@ pub(crate) struct Writer {
     location: Location,
     existing: Existing,
     kind: Kind,
+    compression: Option<Compression>,
+    sha256: bool,
     open: Option<Open>,
 }
 
@@ -120,13 +136,23 @@ struct Open {
 
 #[pymethods]
 impl Writer {
-    /// For the directory `out`; `existing` is `refuse`, `resume` or `overwrite`.
+    /// For the directory `out`; `existing` is `refuse`, `resume` or `overwrite`,
+    /// `compress` is `zstd`, `gzip` or nothing.
     #[new]
-    fn new(out: PathBuf, kind: &str, existing: &str) -> PyResult<Self> {
+    fn new(
+        py: Python<'_>,
+        out: PathBuf,
+        kind: &str,
+        existing: &str,
+        compress: Option<&str>,
+        sha256: bool,
+    ) -> PyResult<Self> {
         Ok(Writer {
-            location: Location::from(absolute(out)),
+            location: location(out).or_raise(py)?,
             existing: existing_of(existing)?,
             kind: kind_of(kind)?,
+            compression: compression_of(compress)?,
+            sha256,
             open: None,
         })
     }
@@ -136,7 +162,8 @@ impl Writer {
         mut this: PyRefMut<'py, Self>,
         py: Python<'py>,
     ) -> PyResult<PyRefMut<'py, Self>> {
-        let header = Header::new(this.kind, format!("live objects, {}", this.kind));
+        let mut header = Header::new(this.kind, format!("live objects, {}", this.kind));
+        header.sha256 = this.sha256;
         let (location, existing) = (&this.location, this.existing);
         let writer =
             py.detach(|| SegmentsWriter::create(location, existing, header)).or_raise(py)?;
@@ -147,7 +174,9 @@ impl Writer {
     /// Publishes the next segment.
     fn put(&mut self, py: Python<'_>, name: &str, data: &[u8], items: u64) -> PyResult<()> {
         let open = self.open.as_mut().ok_or_else(|| PyRuntimeError::new_err("not entered"))?;
-        py.detach(|| open.put(name, data, items)).or_raise(py)
+        let file = name::named_file(name).or_raise(py)?;
+        let file = self.compression.map_or(file.clone(), |how| how.name(&file));
+        py.detach(|| open.put(&file, data, items)).or_raise(py)
     }
 
     /// Writes the manifest, unless an exception came; what was put stays then.
@@ -233,6 +262,16 @@ pub(crate) fn existing_of(existing: &str) -> PyResult<Existing> {
         "overwrite" => Ok(Existing::Overwrite),
         other => Err(PyValueError::new_err(format!("existing: {other:?}"))),
     }
+}
+
+/// How segments are stored, by name.
+pub(crate) fn compression_of(compress: Option<&str>) -> PyResult<Option<Compression>> {
+    let named = |name: &str| {
+        name.parse().map_err(|_| {
+            PyValueError::new_err(format!("compress= is 'zstd' or 'gzip', not {name:?}"))
+        })
+    };
+    compress.map(named).transpose()
 }
 
 /// The name of a segment that the user gave no name: `data-00000`.

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use picklet_segments::writer::{EntryMeta, SegmentsWriter};
-use picklet_segments::{Location, VerifyOptions, name};
+use picklet_segments::{VerifyOptions, name};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::directory::{Directory, absolute};
+use crate::directory::{Directory, location};
 use crate::errors::IntoPython as _;
 
 /// Checks lengths and digests: a dict with `segments`, `bytes`, `damaged` (file
@@ -32,7 +32,7 @@ fn verify<'py>(py: Python<'py>, directory: &Directory) -> PyResult<Bound<'py, Py
 /// reason), `taken_in` and `left` (files).
 #[pyfunction]
 fn repair(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyDict>> {
-    let location = Location::from(absolute(path));
+    let location = location(path).or_raise(py)?;
     let report = py
         .detach(|| picklet_segments::repair(&location, &VerifyOptions::default()))
         .or_raise(py)?;
@@ -54,13 +54,17 @@ fn append(
     data: &[u8],
     items: Option<u64>,
 ) -> PyResult<()> {
-    let location = Location::from(directory);
+    let location = location(directory).or_raise(py)?;
     let append = || {
         let mut writer = SegmentsWriter::append(&location)?;
         let index = writer.next_index();
         let name = match name {
             Some(name) => name.to_owned(),
-            None => name::segment_file(&base(&writer), index, name::DEFAULT_WIDTH),
+            None => {
+                let (base, ending) = base(&writer);
+                let width = name::DEFAULT_WIDTH;
+                format!("{base}-{index:0width$}{ending}")
+            }
         };
         let mut draft = writer.draft(&name)?;
         std::io::Write::write_all(&mut draft, data).map_err(|e| draft.error(e))?;
@@ -70,14 +74,16 @@ fn append(
     py.detach(append).or_raise(py)
 }
 
-/// What stands before the number in the name of the last numbered segment.
-fn base(writer: &SegmentsWriter) -> String {
+/// What stands before and behind the number in the name of the last numbered segment.
+fn base(writer: &SegmentsWriter) -> (String, String) {
     let numbered = |file: &str| {
-        let (base, number) = file.strip_suffix(name::EXTENSION)?.rsplit_once('-')?;
-        number.bytes().all(|b| b.is_ascii_digit()).then(|| base.to_owned())
+        let (stem, ending) = name::split_ending(file)?;
+        let (base, number) = stem.rsplit_once('-')?;
+        number.bytes().all(|b| b.is_ascii_digit()).then(|| (base.to_owned(), ending.to_owned()))
     };
     let done = writer.done();
-    done.iter().rev().find_map(|entry| numbered(&entry.file)).unwrap_or_else(|| "data".to_owned())
+    let last = done.iter().rev().find_map(|entry| numbered(&entry.file));
+    last.unwrap_or_else(|| ("data".to_owned(), name::EXTENSION.to_owned()))
 }
 
 /// Adds what this file has to the module.

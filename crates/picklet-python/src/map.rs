@@ -15,9 +15,9 @@ use picklet_segments::engine::{
 use picklet_segments::{Error, Location, Progress, Publisher, Segments, Totals};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 
-use crate::directory::{Directory, absolute};
+use crate::directory::{Directory, compression_of, location};
 use crate::errors::IntoPython as _;
 
 /// How to map, from keyword arguments whose defaults the package has chosen.
@@ -31,6 +31,7 @@ struct Options {
     resume: bool,
     version: Option<String>,
     names: Option<Vec<String>>,
+    compress: Option<String>,
 }
 
 impl Options {
@@ -56,6 +57,7 @@ impl Options {
             resume: self.resume,
             version: self.version,
             names: self.names,
+            compression: compression_of(self.compress.as_deref())?,
             ..MapOptions::default()
         })
     }
@@ -106,7 +108,7 @@ fn map(
 ) -> PyResult<String> {
     let command = WorkerCommand::Python(workers.read()?);
     let options = options.read()?;
-    let out = Location::from(absolute(out));
+    let out = location(out).or_raise(py)?;
     let ear = Ear::new(progress);
     let result = py.detach(|| {
         engine::map(&input.segments, &out, &command, &options, &ear, &|| ear.interrupted())
@@ -131,7 +133,7 @@ fn map_in_process(
 ) -> PyResult<String> {
     let fan = Fan::of(self::form(form)?);
     let options = MapOptions { fan, workers: threads, ..options.read()? };
-    let out = Location::from(absolute(out));
+    let out = location(out).or_raise(py)?;
     let ear = Ear::new(progress);
     let answer = |task: &Task, output: &PublishTo| {
         Python::attach(|py| ask(py, &run, task, output)).map_err(|error| {
@@ -159,7 +161,7 @@ fn reduce(
     step: Py<PyAny>,
 ) -> PyResult<String> {
     let options = options.read()?;
-    let out = Location::from(absolute(out));
+    let out = location(out).or_raise(py)?;
     let ear = Ear::new(None);
     let mut level = |from: &Segments, to: &Location, _: &MapOptions| {
         let told = Python::attach(|py| -> PyResult<MapReport> {
@@ -199,7 +201,7 @@ impl Conductor {
     ) -> PyResult<Self> {
         let fan = Fan::of(self::form(form)?);
         let options = MapOptions { fan, ..options.read()? };
-        let out = Location::from(absolute(out));
+        let out = location(out).or_raise(py)?;
         let ear = Arc::new(Ear::new(progress));
         let told = Box::new(Shared(ear.clone()));
         let replay = engine::replay(&input.segments, &out, None);
@@ -483,7 +485,7 @@ fn publish<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let receipt = py
         .detach(|| {
-            let publisher = Publisher::new(&Location::from(directory), session, false)?;
+            let publisher = Publisher::new(&location(directory)?, session, false)?;
             let mut draft = publisher.draft(file)?;
             std::io::Write::write_all(&mut draft, data).map_err(|e| draft.error(e))?;
             draft.publish()
@@ -496,11 +498,19 @@ fn publish<'py>(
     Ok(answer)
 }
 
+/// A segment's bytes by its path or URL, for workers.
+#[pyfunction]
+fn read_file<'py>(py: Python<'py>, path: PathBuf) -> PyResult<Bound<'py, PyBytes>> {
+    let bytes = py.detach(|| picklet_segments::directory::read_file(&path)).or_raise(py)?;
+    Ok(PyBytes::new(py, &bytes))
+}
+
 /// Adds what this file has to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(map, module)?)?;
     module.add_function(wrap_pyfunction!(map_in_process, module)?)?;
     module.add_function(wrap_pyfunction!(reduce, module)?)?;
     module.add_class::<Conductor>()?;
+    module.add_function(wrap_pyfunction!(read_file, module)?)?;
     module.add_function(wrap_pyfunction!(publish, module)?)
 }

@@ -4,12 +4,12 @@
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
-use picklet_segments::{Input, Location, MergeOptions, Names, Shared, SplitOptions, Target};
+use picklet_segments::{Input, MergeOptions, Names, Shared, SplitOptions, Target};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::directory::{Directory, absolute, existing_of};
+use crate::directory::{Directory, compression_of, existing_of, location};
 use crate::errors::{IntoPython as _, Raised};
 
 /// What is split.
@@ -36,6 +36,8 @@ struct Options {
     name: String,
     names: Option<Naming>,
     shared: String,
+    compress: Option<String>,
+    sha256: bool,
     existing: String,
 }
 
@@ -67,10 +69,11 @@ fn split(py: Python<'_>, source: Source, out: PathBuf, options: Options) -> PyRe
     let raised = Raised::default();
     let (target, shared) = (options.target()?, options.shared()?);
     let existing = existing_of(&options.existing)?;
-    let out = Location::from(absolute(out));
+    let compression = compression_of(options.compress.as_deref())?;
+    let out = location(out).or_raise(py)?;
     let work = || {
         let input = match source {
-            Source::Path(path) => Input::file(path)?,
+            Source::Path(path) => Input::open(path)?,
             Source::File(file) => {
                 let name = name_of(&file);
                 Input::reader(name, PyFile { file, raised: &raised }, None)?
@@ -85,6 +88,8 @@ fn split(py: Python<'_>, source: Source, out: PathBuf, options: Options) -> PyRe
                 None => Names::Numbered(&options.name),
             },
             shared,
+            compression,
+            sha256: options.sha256,
             existing,
             interrupt: &|| raised.interrupted(),
             ..SplitOptions::default()

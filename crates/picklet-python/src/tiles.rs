@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use picklet_segments::{Input, Location, Result};
+use picklet_segments::{Input, Result};
 use picklet_tiles::{
     Array, ArrayOptions, CutOptions, PREVIEW_PIXELS, StitchOptions, cut, preview, stitch,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::directory::{Directory, absolute, existing_of};
+use crate::directory::{Directory, existing_of, location};
 use crate::errors::{IntoPython as _, Raised};
 
 /// How to cut, from keyword arguments whose defaults the package has chosen.
@@ -38,7 +38,7 @@ fn tiles_of(
 ) -> PyResult<()> {
     let raised = Raised::default();
     let existing = existing_of(&options.existing)?;
-    let out = Location::from(absolute(out));
+    let out = location(out).or_raise(py)?;
     let work = || -> Result<()> {
         let mut input = Input::file(source)?;
         if let Some(name) = called {

@@ -5,16 +5,19 @@
 //! it takes the `*.pickle` files in the order a person would. It never writes,
 //! never waits for a writer, and never maps a file into memory.
 
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Map;
 
+use crate::compress::{self, Compression};
 use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::manifest::{Entry, Header, Kind, Manifest, Xxh3};
 use crate::name;
-use crate::store::{EntryKind, Location, ReadAt, Store, read_whole};
+use crate::store::{EntryKind, Location, ReadAt, Sequential, Store, is_url, read_whole};
 
 /// How much of a segment is checked when it is read whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -135,7 +138,8 @@ impl Segments {
     }
 
     /// Opens one segment to read parts of it. Its length is checked, its
-    /// digest is not: that would read all of it.
+    /// digest is not: that would read all of it. Of a compressed segment it
+    /// gives the pickle, expanded into a temporary file.
     ///
     /// # Errors
     /// [`Error::NoSuchSegment`], [`Error::Missing`], [`Error::Damaged`] when
@@ -148,10 +152,14 @@ impl Segments {
         if size != entry.bytes {
             return Err(wrong_length(path, entry.bytes, size));
         }
-        Ok(file)
+        match sniff(&*file).map_err(|e| Error::io("read", &path, e))? {
+            None => Ok(file),
+            Some(how) => Ok(Box::new(expanded(how, file, path)?)),
+        }
     }
 
-    /// Reads one segment whole and checks its length and digest.
+    /// Reads one segment whole and checks its length and digest. Of a
+    /// compressed segment it gives the pickle.
     ///
     /// # Errors
     /// As [`Segments::open_segment`]; [`Error::Damaged`] also when the digest
@@ -165,10 +173,9 @@ impl Segments {
     /// # Errors
     /// As [`Segments::read`].
     pub fn read_with(&self, index: usize, check: Check) -> Result<Vec<u8>> {
-        let file = self.open_segment(index)?;
-        let path = self.path(index)?;
-        let bytes = read_whole(&*file, &path)?;
         let entry = self.entry(index)?;
+        let path = self.path(index)?;
+        let bytes = read_whole(&*self.store.open(&entry.file)?, &path)?;
         if bytes.len() as u64 != entry.bytes {
             return Err(wrong_length(path, entry.bytes, bytes.len() as u64));
         }
@@ -180,7 +187,7 @@ impl Segments {
                 return Err(wrong_digest(path, said, found));
             }
         }
-        Ok(bytes)
+        compress::plain(bytes).map_err(|reason| Error::Damaged { path, reason })
     }
 
     /// The segment that holds item `item`, and the item's number in it.
@@ -193,6 +200,43 @@ impl Segments {
         let within = item.checked_sub(entry.first_item?)?;
         (within < entry.items?).then_some((position, within))
     }
+}
+
+/// The pickle in the file at a path or URL, expanded where it is compressed.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Missing`], [`Error::Damaged`].
+pub fn read_file(path: impl AsRef<Path>) -> Result<Vec<u8>> {
+    let path = path.as_ref();
+    let (place, file) = match path.to_str().filter(|_| is_url(path)) {
+        Some(url) => match url.rsplit_once('/') {
+            Some((folder, file)) => (Location::new(folder)?, file.to_owned()),
+            None => return Err(Error::usage(format!("{url:?}: names no file"))),
+        },
+        None => {
+            let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+            return compress::plain(bytes)
+                .map_err(|reason| Error::Damaged { path: path.to_owned(), reason });
+        }
+    };
+    let bytes = read_whole(&*place.store().open(&file)?, path)?;
+    compress::plain(bytes).map_err(|reason| Error::Damaged { path: path.to_owned(), reason })
+}
+
+/// How a file is compressed, by its first bytes.
+pub(crate) fn sniff(file: &dyn ReadAt) -> io::Result<Option<Compression>> {
+    let mut first = [0; 4];
+    let read = file.read_at(0, &mut first)?;
+    Ok(Compression::sniff(first.get(..read).unwrap_or_default()))
+}
+
+/// A compressed file's content, in a temporary file.
+pub(crate) fn expanded(how: Compression, file: impl ReadAt, path: PathBuf) -> Result<File> {
+    let mut plain = tempfile::tempfile()
+        .map_err(|e| Error::io("make a temporary file in", std::env::temp_dir(), e))?;
+    compress::copy(how, Sequential::new(file), |block| plain.write_all(block))
+        .map_err(|reason| Error::Damaged { path, reason })?;
+    Ok(plain)
 }
 
 pub(crate) fn wrong_length(path: PathBuf, said: u64, found: u64) -> Error {
@@ -225,13 +269,13 @@ fn load(store: &dyn Store) -> Result<(Manifest, Origin)> {
     let mut segments = Vec::new();
     for found in listed {
         let Some(file) = found.name.to_str() else {
-            if found.name.to_string_lossy().ends_with(name::EXTENSION) {
+            if name::is_segment(&found.name.to_string_lossy()) {
                 let path = store.path().join(&found.name);
                 return Err(Error::input(path, None, "has a name that is not UTF-8; rename it"));
             }
             continue;
         };
-        if !file.ends_with(name::EXTENSION) || file.starts_with('.') {
+        if !name::is_segment(file) || file.starts_with('.') {
             continue;
         }
         name::validate_file(file)?;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use xxhash_rust::xxh3::Xxh3 as Xxh3State;
 
+use crate::compress::Coder;
 use crate::error::{Error, Result};
 use crate::manifest::Xxh3;
 use crate::name;
@@ -57,7 +58,8 @@ impl Publisher {
     }
 
     /// Begins a segment of this name (with or without `.pickle`), which the
-    /// writer must have announced.
+    /// writer must have announced. One that ends in `.pickle.zst` or
+    /// `.pickle.gz` is compressed on its way.
     ///
     /// # Errors
     /// [`Error::BadName`]; [`Error::TakenOver`] when another writer has the
@@ -73,7 +75,8 @@ impl Publisher {
             bytes: 0,
             failed: false,
         };
-        Ok(Draft { file, path, writer: BufWriter::with_capacity(BUFFER_BYTES, digests) })
+        let coder = Coder::for_file(&file, digests).map_err(|e| Error::io("compress", &path, e))?;
+        Ok(Draft { file, path, writer: BufWriter::with_capacity(BUFFER_BYTES, coder) })
     }
 }
 
@@ -82,7 +85,7 @@ impl Publisher {
 pub struct Draft {
     file: String,
     path: PathBuf,
-    writer: BufWriter<Digesting>,
+    writer: BufWriter<Coder<Digesting>>,
 }
 
 /// What a published segment is, as its writer saw it.
@@ -110,9 +113,9 @@ impl Draft {
         &self.path
     }
 
-    /// Bytes written so far.
+    /// Bytes that the file has so far, and those that are gathered.
     pub fn bytes(&self) -> u64 {
-        self.writer.get_ref().bytes + self.writer.buffer().len() as u64
+        self.writer.get_ref().get_ref().bytes + self.writer.buffer().len() as u64
     }
 
     /// An error of writing to this draft as one of this crate.
@@ -129,7 +132,8 @@ impl Draft {
     pub fn publish(self) -> Result<Receipt> {
         let Draft { file, path, mut writer } = self;
         writer.flush().map_err(|e| Error::io("write", &path, e))?;
-        let (digests, rest) = writer.into_parts();
+        let (coder, rest) = writer.into_parts();
+        let digests = coder.finish().map_err(|e| Error::io("write", &path, e))?;
         if digests.failed || !rest.is_ok_and(|rest| rest.is_empty()) {
             let earlier = io::Error::other("an earlier write to it failed");
             return Err(Error::io("write", &path, earlier));

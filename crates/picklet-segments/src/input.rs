@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3 as Xxh3State;
 
+use crate::directory::{expanded, sniff};
 use crate::error::{Error, Result};
 use crate::manifest::{Source, Xxh3};
 use crate::store::{Location, ReadAt, is_url};
@@ -44,7 +45,8 @@ const ENDS: usize = 64 * 1024;
 const SPOOL_BLOCK: usize = 256 * 1024;
 
 impl Input {
-    /// The file at `path`.
+    /// The file at `path`. One that is compressed by gzip or zstd is expanded
+    /// into a temporary file.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be opened; [`Error::Input`] when it is a
@@ -61,14 +63,18 @@ impl Input {
             // A pipe or a device: its bytes come once.
             return Input::reader(name, file, None);
         }
-        Ok(Input {
-            name,
-            path,
-            data: Box::new(file),
-            size: metadata.len(),
-            format: Format::Auto,
-            _spool: None,
-        })
+        Input::expanded(name, path, Box::new(file))
+    }
+
+    /// The bytes of `data`; those in it, by way of a temporary file, where it is compressed.
+    fn expanded(name: String, path: PathBuf, data: Box<dyn ReadAt>) -> Result<Self> {
+        let compression = sniff(&*data).map_err(|e| Error::io("read", &path, e))?;
+        let data = match compression {
+            None => data,
+            Some(how) => Box::new(expanded(how, data, path.clone())?),
+        };
+        let size = data.size().map_err(|e| Error::io("read", &path, e))?;
+        Ok(Input { name, path, data, size, format: Format::Auto, _spool: None })
     }
 
     /// The file at a path, or the object at a URL ([`Location::new`] says
@@ -89,7 +95,7 @@ impl Input {
             Error::Missing(path) => Error::input(path, None, "there is no such object"),
             error => error,
         })?;
-        Input::read_at(url, object)
+        Input::expanded(url.to_owned(), path.to_owned(), object)
     }
 
     /// Standard input, read to its end into a temporary file in `folder`, or
@@ -219,7 +225,9 @@ impl Input {
         if self.format != Format::Auto {
             return Ok(self.format);
         }
-        let extension = self.path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        let plain = ["zst", "gz"].iter().any(|end| self.path.extension() == Some(end.as_ref()));
+        let path = if plain { self.path.with_extension("") } else { self.path.clone() };
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
         if extension.eq_ignore_ascii_case("jsonl") || extension.eq_ignore_ascii_case("ndjson") {
             return Ok(Format::JsonLines);
         }

@@ -53,7 +53,7 @@ pub(crate) fn split_lines(
     let (mut segments, mut items, mut resumed) = (0, 0, 0);
     let mut pending = lines.next()?;
     while pending.is_some() || segments == 0 {
-        let file = file_name(&options.names, segments, items)?;
+        let file = file_name(options, segments, items)?;
         let (first, from) = (items, lines.begun);
         let kept = match done.get(&segments) {
             Some(entry) if entry.file == file => true,

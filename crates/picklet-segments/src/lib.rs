@@ -13,6 +13,7 @@
 )]
 
 pub mod array;
+pub mod compress;
 pub mod directory;
 pub mod draft;
 pub mod engine;
@@ -31,6 +32,7 @@ pub mod store;
 pub mod verify;
 pub mod writer;
 
+pub use compress::Compression;
 pub use directory::{Check, Origin, Segments};
 pub use draft::{Draft, Publisher, Receipt};
 pub use error::{Category, Error, Result};

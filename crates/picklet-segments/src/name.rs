@@ -14,6 +14,29 @@ use crate::error::{Error, Result};
 /// What every segment's file name ends in.
 pub const EXTENSION: &str = ".pickle";
 
+/// The file with the segments' SHA-256, as `sha256sum -c` takes it.
+pub const SUMS: &str = "SHA256SUMS";
+
+/// What else a segment's file name may end in: [`EXTENSION`], compressed.
+const COMPRESSED: [&str; 2] = [".pickle.zst", ".pickle.gz"];
+
+/// A file name taken apart: `("data-00000", ".pickle.zst")`. `None` when it is
+/// no segment's.
+pub fn split_ending(file: &str) -> Option<(&str, &str)> {
+    let endings = COMPRESSED.into_iter().chain([EXTENSION]);
+    endings.into_iter().find_map(|ending| file.strip_suffix(ending).map(|stem| (stem, ending)))
+}
+
+/// Whether a file of this name is taken for a segment.
+pub fn is_segment(file: &str) -> bool {
+    split_ending(file).is_some()
+}
+
+/// A segment's name: its file's without the ending.
+pub fn stem(file: &str) -> &str {
+    split_ending(file).map_or(file, |(stem, _)| stem)
+}
+
 /// The manifest's file name.
 pub const MANIFEST: &str = "segments.json";
 
@@ -34,14 +57,15 @@ pub fn segment_file(base: &str, index: u64, width: usize) -> String {
 }
 
 /// The file name of a segment that the user named: `segment1.pickle` for
-/// `segment1`. A name that already ends in `.pickle` is kept.
+/// `segment1`. A name that already ends in `.pickle`, `.pickle.zst` or
+/// `.pickle.gz` is kept.
 ///
 /// # Errors
 /// [`Error::BadName`] as [`validate`].
 pub fn named_file(name: &str) -> Result<String> {
-    let stem = name.strip_suffix(EXTENSION).unwrap_or(name);
+    let (stem, ending) = split_ending(name).unwrap_or((name, EXTENSION));
     validate(stem)?;
-    Ok(format!("{stem}{EXTENSION}"))
+    Ok(format!("{stem}{ending}"))
 }
 
 /// Checks a name (without `.pickle`): not empty, no leading `.`, no `/` or
@@ -110,8 +134,8 @@ fn is_reserved(name: &str) -> bool {
 /// # Errors
 /// [`Error::BadName`].
 pub fn validate_file(file: &str) -> Result<()> {
-    match file.strip_suffix(EXTENSION) {
-        Some(name) => validate(name),
+    match split_ending(file) {
+        Some((name, _)) => validate(name),
         None => Err(Error::BadName { name: file.to_owned(), reason: "does not end in .pickle" }),
     }
 }
@@ -124,7 +148,7 @@ pub fn validate_file(file: &str) -> Result<()> {
 pub fn validate_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<()> {
     let mut seen: HashMap<String, &'a str> = HashMap::new();
     for name in names {
-        validate(name.strip_suffix(EXTENSION).unwrap_or(name))?;
+        validate(stem(name))?;
         if let Some(first) = seen.insert(same_key(name), name) {
             return Err(Error::SameName { first: first.to_owned(), second: name.to_owned() });
         }

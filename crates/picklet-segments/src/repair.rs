@@ -18,7 +18,7 @@ use crate::store::{EntryKind, Location, Store};
 use crate::verify::{
     Examined, Inspected, VerifyOptions, difference, examine, in_parallel, reason_of,
 };
-use crate::writer::{journal_bytes, new_session};
+use crate::writer::{journal_bytes, new_session, sums};
 
 /// The fingerprint of a directory of which nobody knows what run made it.
 pub const UNKNOWN_RUN: &str = "unknown: rebuilt from the files";
@@ -168,6 +168,9 @@ pub fn repair(location: &Location, options: &VerifyOptions<'_>) -> Result<Repair
     let mut owned = known.owned;
     owned.extend(taken_in.iter().cloned());
     store.replace_journal(&journal_bytes(&manifest.header, owned, &manifest.segments)?)?;
+    if let Some(sums) = sums(&manifest) {
+        store.replace_sums(sums.as_bytes())?;
+    }
     store.replace_manifest(&manifest.to_bytes()?)?;
     Ok(RepairReport {
         manifest,

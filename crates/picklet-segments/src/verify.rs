@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use sha2::{Digest as _, Sha256};
 use xxhash_rust::xxh3::Xxh3 as Xxh3State;
 
+use crate::compress;
 use crate::directory::{Origin, Segments};
 use crate::draft::hex;
 use crate::error::{Error, Result};
@@ -163,7 +164,7 @@ fn extra(store: &dyn Store, entries: &[Entry]) -> Result<Vec<String>> {
         .unwrap_or_default()
         .iter()
         .map(|found| found.name.to_string_lossy().into_owned())
-        .filter(|file| file.ends_with(name::EXTENSION) && !named.contains(file.as_str()))
+        .filter(|file| name::is_segment(file) && !named.contains(file.as_str()))
         .collect();
     extra.sort_by(|a, b| name::natural_order(a, b));
     Ok(extra)
@@ -226,7 +227,7 @@ pub(crate) fn examine(
             let bytes = read_whole(&*source, &path)?;
             digests.update(&bytes);
             options.progress.bytes(bytes.len() as u64);
-            Some(inspect(&bytes))
+            Some(compress::plain(bytes).and_then(|pickle| inspect(&pickle)))
         }
         None => {
             read_blocks(&*source, &path, &mut digests, options.progress)?;

@@ -114,6 +114,13 @@ impl Found {
         })
     }
 
+    /// Whether the run that was here makes a list of SHA-256 digests.
+    fn has_sums(&self) -> bool {
+        let journal = self.journal.iter().filter_map(|journal| journal.header.as_ref());
+        let manifest = self.manifest.iter().flatten().map(|manifest| &manifest.header);
+        journal.chain(manifest).any(|header| header.sha256)
+    }
+
     /// Files that picklet put there or was about to.
     fn owned(&self) -> HashMap<String, String> {
         let journal = self.journal.iter().flat_map(|journal| journal.owned.iter());
@@ -126,6 +133,7 @@ impl Found {
         let theirs = |found: &&Listed| {
             let text = found.name.to_str().unwrap_or_default();
             let ours = text == name::MANIFEST && self.manifest.is_some()
+                || text == name::SUMS && self.has_sums()
                 || owned.contains_key(&name::same_key(text));
             found.kind == EntryKind::Directory || !ours
         };
@@ -164,7 +172,7 @@ impl SegmentsWriter {
         match existing {
             Existing::Refuse => writer.begin_journal()?,
             Existing::Resume => writer.resume(found)?,
-            Existing::Overwrite => writer.clear()?,
+            Existing::Overwrite => writer.clear(found.has_sums())?,
         }
         Ok(writer)
     }
@@ -253,13 +261,16 @@ impl SegmentsWriter {
     }
 
     /// Removes what picklet put there.
-    fn clear(&mut self) -> Result<()> {
+    fn clear(&mut self, had_sums: bool) -> Result<()> {
         // From here on the journal forgets the old segments but still knows
         // that their files are picklet's, so that this can be cut off anywhere.
         self.begin_journal()?;
         self.store.remove_manifest()?;
         for file in self.owned.values() {
             self.store.remove(file)?;
+        }
+        if had_sums {
+            self.store.remove(name::SUMS)?;
         }
         self.store.clear_private()?;
         // That took the session's folder with it.
@@ -517,9 +528,21 @@ impl SegmentsWriter {
             let path = manifest_path(&*self.store);
             Error::input(path, None, format!("cannot be written: it {reason}"))
         })?;
+        if let Some(sums) = sums(&manifest) {
+            self.store.replace_sums(sums.as_bytes())?;
+        }
         self.store.replace_manifest(&manifest.to_bytes()?)?;
         Ok(Segments::written(self.location.clone(), self.store.clone(), manifest))
     }
+}
+
+/// The list that `sha256sum -c` takes, when every segment has such a digest.
+pub(crate) fn sums(manifest: &Manifest) -> Option<String> {
+    if !manifest.header.sha256 {
+        return None;
+    }
+    let line = |entry: &Entry| Some(format!("{}  {}\n", entry.sha256.as_ref()?, entry.file));
+    manifest.segments.iter().map(line).collect()
 }
 
 /// A directory whose lock is held and whose session has begun.
@@ -628,15 +651,17 @@ fn foreign_keys(found: &Found, owned: &HashMap<String, String>) -> HashSet<Strin
 /// `data-00007.pickle`; none for other names.
 fn following(file: &str) -> impl Iterator<Item = String> {
     let numbered = || {
-        let (base, digits) = file.strip_suffix(name::EXTENSION)?.rsplit_once('-')?;
+        let (stem, ending) = name::split_ending(file)?;
+        let (base, digits) = stem.rsplit_once('-')?;
         let number: u64 = digits.parse().ok()?;
         let width = digits.len();
-        (name::segment_file(base, number, width) == file).then_some((base, number, width))
+        let same = format!("{base}-{number:0width$}{ending}") == file;
+        same.then_some((base, number, width, ending))
     };
-    numbered().into_iter().flat_map(|(base, number, width)| {
+    numbered().into_iter().flat_map(|(base, number, width, ending)| {
         (1..NAMES_AHEAD)
             .filter_map(move |ahead| number.checked_add(ahead))
-            .map(move |next| name::segment_file(base, next, width))
+            .map(move |next| format!("{base}-{next:0width$}{ending}"))
             .filter(|next| name::validate_file(next).is_ok())
     })
 }

@@ -12,7 +12,7 @@ use picklet_segments::engine::{
     ExternalCommand, Failure, Form, Function, LoadPolicy, MapOptions, MapReport, Mapped, OnError,
     PythonWorkers, TextForm, WorkerCommand, map, reduce,
 };
-use picklet_segments::{Error, Location, Progress, Segments};
+use picklet_segments::{Compression, Error, Location, Progress, Segments};
 use serde_json::json;
 
 use crate::cmd::cluster;
@@ -164,6 +164,9 @@ pub(crate) struct How {
     /// How many seconds one try may take
     #[arg(long, value_name = "SECONDS", value_parser = timeout)]
     timeout: Option<Duration>,
+    /// Store the outputs compressed, as .pickle.zst or .pickle.gz
+    #[arg(long, value_name = "zstd|gzip", value_parser = super::split::compression)]
+    compress: Option<Compression>,
     /// Your name for this state of the function; outputs of another one are made anew
     #[arg(long = "version", value_name = "TEXT")]
     version: Option<String>,
@@ -297,6 +300,7 @@ impl How {
             retries: self.retries,
             timeout: self.timeout,
             version: self.version.clone(),
+            compression: self.compress,
             ..MapOptions::default()
         }
     }

@@ -73,7 +73,9 @@ impl Run {
     }
 
     fn split(&self, input: &Input, between: &Path, progress: &dyn Progress) -> Result<Segments> {
-        let run = |existing| split::run(input, between, &self.cut, existing, progress);
+        let run = |existing| {
+            split::run(input, between, &self.cut, &split::Stored::default(), existing, progress)
+        };
         let report = match run(Existing::Resume) {
             // An earlier run had another source or another size; its segments are nobody's.
             Err(Error::OtherRun { .. }) => run(Existing::Overwrite),

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 use picklet_segments::{
-    Error, Existing, Format, Input, Location, Names, Progress, Shared, SplitOptions, SplitReport,
-    Target, parse_size, split,
+    Compression, Error, Existing, Format, Input, Location, Names, Progress, Shared, SplitOptions,
+    SplitReport, Target, parse_size, split,
 };
 use serde_json::json;
 
@@ -38,11 +38,13 @@ pub(crate) struct Split {
     /// The source; - is standard input, which is copied into a temporary file (in TMPDIR) first
     #[arg(value_name = "SRC")]
     source: PathBuf,
-    /// The directory to make
+    /// The directory to make, or a URL: s3://bucket/folder, gs://…, az://…
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
     #[command(flatten)]
     how: Cut,
+    #[command(flatten)]
+    stored: Stored,
     #[command(flatten)]
     tiles: Tiles,
     /// Go on with an interrupted split of the same source; also on a fresh directory
@@ -84,6 +86,17 @@ pub(crate) struct Cut {
     format: Option<Format>,
 }
 
+/// How the segments are stored.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Stored {
+    /// Store the segments compressed, as .pickle.zst or .pickle.gz; all of picklet reads both
+    #[arg(long, value_name = "zstd|gzip", value_parser = compression)]
+    compress: Option<Compression>,
+    /// Give each segment a SHA-256 too, and write SHA256SUMS for sha256sum -c
+    #[arg(long)]
+    sha256: bool,
+}
+
 fn size(text: &str) -> Result<u64, String> {
     parse_size(text).map_err(|error| error.to_string())
 }
@@ -102,6 +115,10 @@ fn shared(text: &str) -> Result<Shared, String> {
         "copy" => Ok(Shared::Copy),
         _ => Err("write warn, error or copy".into()),
     }
+}
+
+pub(crate) fn compression(text: &str) -> Result<Compression, String> {
+    text.parse().map_err(|_| "write zstd or gzip".into())
 }
 
 fn format(text: &str) -> Result<Format, String> {
@@ -132,7 +149,7 @@ impl Split {
             return self.tiles.run(session, input, out, name, existing, self.json);
         }
         let progress = session.progress("split");
-        let report = run(&input, &self.out, &self.how, existing, &*progress);
+        let report = run(&input, &self.out, &self.how, &self.stored, existing, &*progress);
         drop(progress);
         let report = report.map_err(kept_if_interrupted)?;
         for warning in &report.warnings {
@@ -173,6 +190,7 @@ pub(crate) fn run(
     input: &Input,
     out: &Path,
     how: &Cut,
+    stored: &Stored,
     existing: Existing,
     progress: &dyn Progress,
 ) -> Result<SplitReport, Error> {
@@ -188,6 +206,8 @@ pub(crate) fn run(
         names: Names::Numbered(&how.name),
         shared: how.shared,
         copied_bytes: how.copy_limit,
+        compression: stored.compress,
+        sha256: stored.sha256,
         existing,
         progress,
         interrupt: &interrupted,

@@ -63,6 +63,7 @@ class MapOptions(TypedDict, total=False):
     resume: bool
     version: str | None
     names: Names | None
+    compress: Literal["zstd", "gzip"] | None
     progress: bool | Callable[[Progress], Any] | None
 
 
@@ -93,6 +94,7 @@ def run(
         "resume": bool(given.get("resume", True)),
         "version": None if version is None else str(version),
         "names": _names(given.get("names"), len(directory.entries)),
+        "compress": given.get("compress"),
     }
     elsewhere = [name for name in ("executor", "engine") if given.get(name) is not None]
     if elsewhere and (threads is not None or workers == 0):
@@ -136,6 +138,7 @@ def on_engine(request: dict[str, Any], heard: Callable[..., Any]) -> dict[str, A
         "resume": request["resume"],
         "version": request["version"],
         "names": None,
+        "compress": None,
     }
     fleet = {
         "python": sys.executable,

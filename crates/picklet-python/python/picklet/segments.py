@@ -11,7 +11,7 @@ import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, SupportsIndex, Unpack, cast, overload
 
 from picklet import _picklet, health, mapping
 from picklet.health import Repaired, Verified
@@ -32,7 +32,10 @@ class SupportsWrite(Protocol):
 
 
 def open(path: str | os.PathLike[str], *, allow: Allow = None, trust: bool = False) -> Segments:
-    """Open a segments directory. Nothing is loaded yet.
+    """Open a segments directory: a path, or an ``s3://``, ``gs://``, ``az://`` or ``http(s)://`` URL.
+
+    Nothing is loaded yet. Credentials for a URL come from the usual environment
+    variables (``AWS_ACCESS_KEY_ID`` …).
 
     Segments are loaded safely: ``allow`` and ``trust`` mean what they mean for
     :func:`picklet.load`, for every segment that is loaded through the result.
@@ -74,8 +77,13 @@ class Segments(Sequence[Any]):
         self._policy = policy
 
     @property
+    def location(self) -> str:
+        """The directory's path or URL, as :func:`picklet.open` takes it."""
+        return self._directory.location
+
+    @property
     def path(self) -> Path:
-        """The directory."""
+        """The directory. Segments at a URL have none: a ``ValueError`` says so."""
         return self._directory.path
 
     @property
@@ -120,7 +128,7 @@ class Segments(Sequence[Any]):
         count = f"{len(self)} segments" if len(self) != 1 else "1 segment"
         of = f" of {self.kind}" if self.kind != "objects" else ""
         known = f", {items} items" if items is not None else ""
-        return f"<picklet.Segments {str(self.path)!r}: {count}{of}{known}>"
+        return f"<picklet.Segments {self.location!r}: {count}{of}{known}>"
 
     def load(self) -> Any:
         """Load everything and join it to what was split: a list, a dict …
@@ -158,6 +166,7 @@ class Segments(Sequence[Any]):
         resume: bool = True,
         version: str | None = None,
         names: Names | None = None,
+        compress: Literal["zstd", "gzip"] | None = None,
         progress: bool | Callable[[Progress], Any] | None = None,
     ) -> Segments:
         """Call ``process_segment(segment)`` for each segment, in parallel; save what it gives.
@@ -194,7 +203,8 @@ class Segments(Sequence[Any]):
         ``resume=False``, which begins anew. The function may see a segment twice.
 
         ``names`` gives the results other names than the segments': one for
-        each, or a function from the segment's number. ``progress`` is called
+        each, or a function from the segment's number. With ``compress`` they are
+        stored compressed, as by :func:`picklet.split`. ``progress`` is called
         with a :class:`picklet.Progress` after each segment; with ``True`` it is
         a bar, which needs tqdm and shows only on a terminal or in a notebook.
 
@@ -215,6 +225,7 @@ class Segments(Sequence[Any]):
             "resume": resume,
             "version": version,
             "names": names,
+            "compress": compress,
             "progress": progress,
         }
         called = getattr(process_segment, "func", process_segment)
@@ -361,7 +372,7 @@ class Segments(Sequence[Any]):
         if expected is not None and not isinstance(segment, expected):
             raise TypeError(f"these segments are of kind {kind}, not {type(segment).__name__}")
         items = 1 if expected is None else len(segment)
-        path = self._directory.path
+        path = self._directory.location
         _picklet.append(path, name, _picklet.dumps(segment), items)
         self._directory = _picklet.Directory(path)
 
@@ -376,8 +387,8 @@ class Segments(Sequence[Any]):
 
     def repair(self) -> Repaired:
         """Set damaged files aside and rebuild the manifest; :func:`picklet.repair`."""
-        done = health.repair(self._directory.path)
-        self._directory = _picklet.Directory(self._directory.path)
+        done = health.repair(self._directory.location)
+        self._directory = _picklet.Directory(self._directory.location)
         return done
 
 
@@ -516,7 +527,7 @@ class Items:
 
     def __repr__(self) -> str:
         """Show how many and where; reads nothing."""
-        return f"<{len(self)} items of picklet.Segments {str(self._directory.path)!r}>"
+        return f"<{len(self)} items of picklet.Segments {self._directory.location!r}>"
 
 
 class Shuffled:

@@ -63,6 +63,8 @@ def split(
     allow: Allow = None,
     trust: bool = False,
     shared: Literal["warn", "error", "copy"] = "warn",
+    compress: Literal["zstd", "gzip"] | None = None,
+    sha256: bool = False,
     resume: bool = False,
     overwrite: bool = False,
 ) -> Segments:
@@ -96,6 +98,11 @@ def split(
     whether to ``"warn"`` of that, to refuse it as an ``"error"``, or to
     ``"copy"`` without a word. Inside a segment everything is as it was.
 
+    ``out`` can be an ``s3://``, ``gs://`` or ``az://`` URL. With ``compress`` the
+    files end in ``.pickle.zst`` or ``.pickle.gz``; picklet reads both, and what it
+    reads it tells by the first bytes. With ``sha256`` there is also a file
+    ``SHA256SUMS`` for ``sha256sum -c``.
+
     >>> import picklet
     >>> words = ["하늘", "바다", "산"]
     >>> segments = picklet.split(words, "words", count=1, names=words)
@@ -116,12 +123,15 @@ def split(
             "name": name,
             "names": _names_of_file(names),
             "shared": shared,
+            "compress": compress,
+            "sha256": bool(sha256),
             "existing": existing,
         }
         for warning in _picklet.split(source, folder, options):
             warnings.warn(warning, stacklevel=2)
     else:
-        _split_live(source, folder, target, name, names, existing)
+        stored = (existing, compress, bool(sha256))
+        _split_live(source, folder, target, name, names, stored)
     return Segments(_picklet.Directory(folder), policy)
 
 
@@ -259,13 +269,18 @@ def _list_like(source: Iterable[Any]) -> Callable[[list[Any]], Any]:
 
 
 def _split_live(
-    source: Any, folder: str, target: Target, name: str, names: Names | None, existing: str
+    source: Any,
+    folder: str,
+    target: Target,
+    name: str,
+    names: Names | None,
+    stored: tuple[str, str | None, bool],
 ) -> None:
     live = _Live.of(source)
     if target.parts is not None and live.total is None:
         raise TypeError("parts= needs a source whose length is known; give count= or size=")
     name_of = _naming(name, names, target, live.total)
-    with _picklet.Writer(folder, live.kind, existing) as writer:
+    with _picklet.Writer(folder, live.kind, *stored) as writer:
         for index, piece in enumerate(live.pieces(target)):
             writer.put(name_of(index, piece), piece.data, piece.items)
 

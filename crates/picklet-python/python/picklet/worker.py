@@ -249,7 +249,9 @@ class Worker:
         import picklet
 
         self.load = picklet.load
+        self.loads = picklet.loads
         self.dumps = picklet.dumps
+        self.read_file = picklet._picklet.read_file
         self.publish = picklet._picklet.publish
         self.policy: dict[str, Any] = {}
         if policy["trust"]:
@@ -340,9 +342,11 @@ class Worker:
         }
 
     def _load(self, path: str, following: str | None) -> Any:
+        if following is not None:
+            _read_ahead(following)
+        if not path.endswith(".pickle") or "://" in path:
+            return self.loads(self.read_file(path), **self.policy)
         with open(path, "rb") as file:
-            if following is not None:
-                _read_ahead(following)
             return self.load(file, **self.policy)
 
     def _publish(self, result: Any, name: str) -> dict[str, Any]:

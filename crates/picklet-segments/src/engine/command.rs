@@ -23,8 +23,12 @@ use super::protocol::{self, Answer, Done, Task};
 use super::report::FailureKind;
 use super::text::{self, Fed, Text, TextForm};
 use super::{Happened, Trouble};
+use crate::compress::Compression;
+use crate::directory::read_file;
 use crate::draft::{Draft, Publisher};
 use crate::error::{Error, Result};
+use crate::name;
+use crate::store::is_url;
 
 /// A program in any language that turns one segment into one output.
 #[derive(Clone, Debug)]
@@ -76,6 +80,8 @@ struct Run {
     /// The file that it is to write, and the name of the output that this becomes.
     file: Option<(PathBuf, String)>,
     killed: bool,
+    /// Removed when the command has ended.
+    _fetched: Option<tempfile::NamedTempFile>,
 }
 
 pub(crate) struct CommandCrew<'a> {
@@ -131,6 +137,11 @@ impl<'a> CommandCrew<'a> {
     }
 
     pub(crate) fn assign(&mut self, slot: usize, task: &Task) -> Result<()> {
+        let fetched = fetch(&task.path)?;
+        let local = fetched
+            .as_ref()
+            .map(|file| Task { path: file.path().to_string_lossy().into_owned(), ..task.clone() });
+        let task = local.as_ref().unwrap_or(task);
         self.generation += 1;
         let generation = self.generation;
         let mailbox = Mailbox { sender: self.sender.clone(), slot, generation };
@@ -193,6 +204,7 @@ impl<'a> CommandCrew<'a> {
             unfit: None,
             file: file.map(|file| (file, task.output.clone())),
             killed: false,
+            _fetched: fetched,
         };
         self.runs.insert(slot, run);
         self.watch();
@@ -449,6 +461,18 @@ fn cannot_start(program: &OsStr, error: &std::io::Error) -> Error {
 }
 
 /// Puts the task's particulars in the place of `{}`, `{name}`, `{index}` and `{out}`.
+/// The segment's pickle in a temporary file, where programs cannot read the segment itself: it is
+/// at a URL, or compressed.
+fn fetch(path: &str) -> Result<Option<tempfile::NamedTempFile>> {
+    if !is_url(path) && Compression::of_file(path).is_none() {
+        return Ok(None);
+    }
+    let failed = |e| Error::io("make a temporary file in", std::env::temp_dir(), e);
+    let mut file = tempfile::Builder::new().suffix(name::EXTENSION).tempfile().map_err(failed)?;
+    file.write_all(&read_file(path)?).map_err(failed)?;
+    Ok(Some(file))
+}
+
 fn expand(argument: &OsStr, task: &Task, out_file: Option<&str>) -> OsString {
     // What is not UTF-8 can hold no placeholder worth the trouble.
     let Some(text) = argument.to_str() else { return argument.to_owned() };

@@ -20,6 +20,7 @@
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use crate::compress::Compression;
 use crate::directory::Segments;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -109,6 +110,8 @@ pub struct MapOptions {
     pub version: Option<String>,
     /// Names of the outputs, one for each segment; the input's names when `None`.
     pub names: Option<Vec<String>>,
+    /// How outputs are stored: as they are unless said otherwise.
+    pub compression: Option<Compression>,
     /// Run these segments alone, by the input's names, whether they are done or not.
     pub only: Option<Vec<String>>,
     /// How many outputs come of how many segments.
@@ -127,6 +130,7 @@ impl Default for MapOptions {
             resume: true,
             version: None,
             names: None,
+            compression: None,
             only: None,
             fan: Fan::One,
         }

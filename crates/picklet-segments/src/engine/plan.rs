@@ -14,6 +14,7 @@ use xxhash_rust::xxh3::Xxh3 as Xxh3State;
 use super::protocol::{Done, PublishTo, Task};
 use super::report::{Failure, MapReport, Mapped};
 use super::{Fan, MapOptions, OnError, Trouble};
+use crate::compress::stored_name;
 use crate::directory::{Origin, Segments};
 use crate::draft::Publisher;
 use crate::error::{Error, Result};
@@ -441,7 +442,7 @@ fn pairs<'i>(input: &'i Segments, options: &MapOptions) -> Result<Vec<Pair<'i>>>
             entries,
             position: number.saturating_mul(size),
             index: number as u64,
-            output: name::segment_file("data", number as u64, 5),
+            output: stored_name(name::segment_file("data", number as u64, 5), options.compression),
         });
         return Ok(groups.collect());
     }
@@ -461,10 +462,11 @@ fn pairs<'i>(input: &'i Segments, options: &MapOptions) -> Result<Vec<Pair<'i>>>
             entries: std::slice::from_ref(entry),
             position,
             index: entry.index,
-            output: match names.get(position) {
-                Some(name) => name::named_file(name)?,
-                None => entry.file.clone(),
-            },
+            // Whether the input is compressed says nothing about what the output is to be.
+            output: stored_name(
+                name::named_file(names.get(position).map_or(stem(&entry.file), String::as_str))?,
+                options.compression,
+            ),
         })
     };
     entries.iter().enumerate().map(pair).collect()
@@ -473,17 +475,19 @@ fn pairs<'i>(input: &'i Segments, options: &MapOptions) -> Result<Vec<Pair<'i>>>
 /// The files of the segments that are to be run alone.
 fn only(pairs: &[Pair<'_>], names: Option<&[String]>) -> Result<Option<HashSet<String>>> {
     let Some(names) = names else { return Ok(None) };
-    let files: HashSet<&str> =
-        pairs.iter().flat_map(|pair| pair.entries).map(|entry| entry.file.as_str()).collect();
+    let files: HashMap<&str, &str> = pairs
+        .iter()
+        .flat_map(|pair| pair.entries)
+        .map(|entry| (stem(&entry.file), entry.file.as_str()))
+        .collect();
     let mut only = HashSet::new();
     for name in names {
-        let file = name::named_file(name)?;
-        if !files.contains(file.as_str()) {
+        let Some(&file) = files.get(stem(name)) else {
             return Err(Error::usage(format!(
                 "there is no segment {name:?} to run; `picklet ls` shows their names"
             )));
-        }
-        only.insert(file);
+        };
+        only.insert(file.to_owned());
     }
     Ok(Some(only))
 }
@@ -565,7 +569,7 @@ fn text(path: &Path) -> Result<String> {
 }
 
 fn stem(file: &str) -> &str {
-    file.strip_suffix(name::EXTENSION).unwrap_or(file)
+    name::stem(file)
 }
 
 fn kind(holds: &str) -> Option<Kind> {

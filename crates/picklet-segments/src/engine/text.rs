@@ -8,6 +8,7 @@ use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
 use super::check::{Whole, whole_pickle};
+use crate::directory::read_file;
 use crate::jsonl;
 
 /// How a segment is written as text, and its output read.
@@ -186,7 +187,7 @@ pub(crate) enum Fed {
 
 /// Reads the segment's file and writes it as text.
 pub(crate) fn feed(path: &str, text: &Text, stdin: impl Write) -> Fed {
-    let pickle = match std::fs::read(path) {
+    let pickle = match read_file(path) {
         Ok(pickle) => pickle,
         Err(error) => return Fed::Unfit(format!("the segment cannot be read: {error}")),
     };

@@ -21,6 +21,7 @@ use std::path::Path;
 use std::sync::mpsc::{RecvError, sync_channel};
 use std::thread;
 
+use crate::compress::{Compression, stored_name};
 use crate::directory::Segments;
 use crate::draft::Draft;
 use crate::error::{Error, Result};
@@ -130,6 +131,8 @@ pub struct SplitOptions<'o> {
     pub existing: Existing,
     /// Whether segments get a SHA-256 too.
     pub sha256: bool,
+    /// How segments are stored: as they are unless said otherwise.
+    pub compression: Option<Compression>,
     /// Bytes of shared objects that segments may repeat in all; `None` is
     /// twice the source and 64 MB.
     pub copied_bytes: Option<u64>,
@@ -147,6 +150,7 @@ impl Default for SplitOptions<'_> {
             shared: Shared::default(),
             existing: Existing::default(),
             sha256: false,
+            compression: None,
             copied_bytes: None,
             progress: &NoProgress,
             interrupt: &|| false,
@@ -299,8 +303,9 @@ fn kind(container: Container) -> Kind {
 
 /// What a run was: two with the same fingerprint make the same segments.
 fn fingerprint(input: &Input, options: &SplitOptions<'_>) -> Result<String> {
+    let compression = options.compression.map(|how| format!(" {how}")).unwrap_or_default();
     Ok(format!(
-        "split 1 {} {:?} sha256={} names={}",
+        "split 1 {} {:?} sha256={} names={}{compression}",
         input.fingerprint()?,
         options.target,
         options.sha256,
@@ -543,7 +548,7 @@ impl<'r> Run<'r> {
         let plan = &job.plan;
         let index = std::mem::replace(index, *index + 1);
         let count = plan.to.item - plan.from.item;
-        let file = file_name(&self.options.names, index, plan.from.item)?;
+        let file = file_name(self.options, index, plan.from.item)?;
         if let Some(entry) = done.get(&index) {
             if entry.file == file && entry.items == Some(count) {
                 self.resumed += 1;
@@ -605,7 +610,11 @@ impl<'r> Run<'r> {
 }
 
 /// The file of segment `index`, whose first item has the number `item`.
-pub(crate) fn file_name(names: &Names<'_>, index: u64, item: u64) -> Result<String> {
+pub(crate) fn file_name(options: &SplitOptions<'_>, index: u64, item: u64) -> Result<String> {
+    Ok(stored_name(plain_name(&options.names, index, item)?, options.compression))
+}
+
+fn plain_name(names: &Names<'_>, index: u64, item: u64) -> Result<String> {
     match names {
         Names::Numbered(base) => Ok(name::segment_file(base, index, 5)),
         Names::Listed(names) => {

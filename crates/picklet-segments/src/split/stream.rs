@@ -151,7 +151,7 @@ impl<'s, 'o> Stream<'s, 'o> {
     }
 
     fn open(&mut self, from: u64) -> Result<Open<'s, 'o>> {
-        let file = file_name(&self.options.names, self.segments, self.items)?;
+        let file = file_name(self.options, self.segments, self.items)?;
         let first = self.items;
         if let Some(entry) = self.done.get(&self.segments) {
             if entry.file == file {

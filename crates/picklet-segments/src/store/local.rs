@@ -363,6 +363,10 @@ impl Store for LocalStore {
         self.replace(&self.root.join(name::MANIFEST), bytes)
     }
 
+    fn replace_sums(&self, bytes: &[u8]) -> Result<()> {
+        self.replace(&self.root.join(name::SUMS), bytes)
+    }
+
     fn remove_manifest(&self) -> Result<()> {
         self.remove_if_there(&self.root.join(name::MANIFEST))?;
         self.sync()

@@ -29,10 +29,12 @@ mod local;
 mod location;
 #[cfg(feature = "object-store")]
 mod remote;
+mod whole;
 
 pub use disk::EntryKind;
 pub use local::LocalStore;
 pub use location::{Location, is_url};
+pub use whole::WholeFile;
 
 /// Reading at given positions, from several threads at once.
 pub trait ReadAt: Send + Sync {
@@ -245,6 +247,9 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Removes the manifest, durably; no error when there is none.
     fn remove_manifest(&self) -> Result<()>;
+
+    /// Replaces the list of SHA-256 digests, [`crate::name::SUMS`], durably.
+    fn replace_sums(&self, bytes: &[u8]) -> Result<()>;
 
     /// The journal's bytes, `None` when there is none.
     fn read_journal(&self) -> Result<Option<Vec<u8>>>;

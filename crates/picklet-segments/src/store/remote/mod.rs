@@ -140,6 +140,10 @@ struct Session {
     next: Option<Next>,
     /// The manifest as this session left or found it.
     manifest: Option<Condition>,
+    /// Its name, once it has begun.
+    name: Option<String>,
+    /// Another writer was found to go on where this one would have.
+    lost: bool,
 }
 
 impl std::fmt::Debug for RemoteStore {
@@ -173,10 +177,17 @@ impl RemoteStore {
         Error::TakenOver(self.place.url.clone())
     }
 
-    /// Refuses what cannot be made conditional once the lease is somebody else's.
+    /// Refuses to write once it is known that the lease is somebody else's.
     fn still_ours(&self) -> Result<()> {
         self.place.refuse_read_only()?;
-        let Some(lease) = self.session().lease.clone() else { return Ok(()) };
+        let lease = {
+            let session = self.session();
+            if session.lost {
+                return Err(self.taken_over());
+            }
+            session.lease.clone()
+        };
+        let Some(lease) = lease else { return Ok(()) };
         let lost = wait(async move { lease.is_lost().await });
         match lost.map_err(|e| Error::io("write", &self.place.url, e))? {
             true => Err(self.taken_over()),
@@ -196,7 +207,7 @@ impl RemoteStore {
     }
 
     fn put_manifest(&self, bytes: &[u8]) -> Result<()> {
-        self.still_ours()?;
+        self.ask_whether_ours()?;
         let path = self.name_of(name::MANIFEST);
         let (client, key) = (self.client()?, self.place.key(name::MANIFEST)?);
         let mut session = self.session();
@@ -211,8 +222,29 @@ impl RemoteStore {
                 session.manifest = Some(Condition::Is(version));
                 Ok(())
             }
-            Outcome::Conflict => Err(self.taken_over()),
+            Outcome::Conflict => {
+                session.lost = true;
+                Err(self.taken_over())
+            }
         }
+    }
+
+    /// Refuses what cannot be made conditional unless the lease names this session right now.
+    fn ask_whether_ours(&self) -> Result<()> {
+        self.still_ours()?;
+        let Some(name) = self.session().name.clone() else { return Ok(()) };
+        let (client, lock) = (self.client()?, self.place.private("lock")?);
+        let current =
+            Place::run(
+                "look at",
+                &self.place.url,
+                async move { lease::session(&client, &lock).await },
+            )?;
+        if current != Some(name) {
+            self.session().lost = true;
+            return Err(self.taken_over());
+        }
+        Ok(())
     }
 
     /// Adds to the journal or replaces it. After an error nothing more can be added.
@@ -229,6 +261,7 @@ impl RemoteStore {
         let done = Place::run("write", &path, async move {
             if replace { log.replace(next, bytes).await } else { log.add(next, bytes).await }
         })?;
+        session.lost |= done.is_none();
         session.next = Some(done.ok_or_else(|| self.taken_over())?);
         Ok(())
     }
@@ -331,7 +364,7 @@ impl Store for RemoteStore {
     }
 
     fn remove(&self, file: &str) -> Result<()> {
-        self.still_ours()?;
+        self.ask_whether_ours()?;
         let (client, key) = (self.client()?, self.place.key(file)?);
         Place::run("remove", &self.name_of(file), async move {
             match client.delete(&key).await {
@@ -346,7 +379,7 @@ impl Store for RemoteStore {
     }
 
     fn quarantine(&self, file: &str) -> Result<PathBuf> {
-        self.still_ours()?;
+        self.ask_whether_ours()?;
         let from = self.name_of(file);
         let client = self.client()?;
         let mut target = format!("quarantine/{file}");
@@ -389,7 +422,7 @@ impl Store for RemoteStore {
         self.still_ours()?;
         let path = self.name_of(name::PRIVATE).join("journal");
         let lease = self.session().lease.clone().ok_or_else(|| self.taken_over())?;
-        let (log, name) = (self.log()?, session.to_owned());
+        let (log, name, begun) = (self.log()?, session.to_owned(), session.to_owned());
         let next = Place::run("begin a session in", &path, async move {
             // First nobody can begin a segment in an earlier session's name any more.
             if lease.begin(name.clone()).await? {
@@ -404,6 +437,7 @@ impl Store for RemoteStore {
         let mut session = self.session();
         session.next = Some(next);
         session.manifest = Some(manifest);
+        session.name = Some(begun);
         Ok(())
     }
 
@@ -416,6 +450,8 @@ impl Store for RemoteStore {
         let current =
             Place::run("create", &name, async move { lease::session(&asked, &at).await })?;
         if current.as_deref() != Some(session) {
+            let mut state = self.session();
+            state.lost |= state.name.as_deref() == Some(session);
             return Err(self.taken_over());
         }
         let place = self.place.url.clone();
@@ -431,6 +467,15 @@ impl Store for RemoteStore {
 
     fn replace_manifest(&self, bytes: &[u8]) -> Result<()> {
         self.put_manifest(bytes)
+    }
+
+    fn replace_sums(&self, bytes: &[u8]) -> Result<()> {
+        self.ask_whether_ours()?;
+        let (client, key) = (self.client()?, self.place.key(name::SUMS)?);
+        let bytes = PutPayload::from(bytes.to_vec());
+        Place::run("replace", &self.name_of(name::SUMS), async move {
+            client.put(&key, bytes).await.map(drop)
+        })
     }
 
     fn remove_manifest(&self) -> Result<()> {
