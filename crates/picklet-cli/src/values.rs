@@ -66,6 +66,30 @@ impl Form {
         self.one(session, value.root(), path)
     }
 
+    /// Prints the value of `key` in a pickled dict; false when it has no such key. A key is a str,
+    /// or an int where it is written as one.
+    pub(crate) fn value_of(
+        &self,
+        session: &mut Session<'_>,
+        pickle: &[u8],
+        key: &str,
+        path: &Path,
+    ) -> Result<bool> {
+        let (value, _) = read(pickle, path)?;
+        let number: Option<i64> = key.parse().ok();
+        let is_it = |found: ValueRef<'_>| {
+            found.as_str() == Some(key) || (number.is_some() && found.as_i64() == number)
+        };
+        let pair = value.root().pairs().and_then(|mut pairs| pairs.find(|pair| is_it(pair.0)));
+        let Some((_, found)) = pair else { return Ok(false) };
+        if self.pickle {
+            session.out.write_all(pickle)?;
+        } else {
+            self.one(session, found, path)?;
+        }
+        Ok(true)
+    }
+
     /// Prints up to `limit` items of the first pickle of `pickle`, a line each; a value that has
     /// no items as one. Gives how many it printed.
     pub(crate) fn items(

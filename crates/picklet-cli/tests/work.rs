@@ -418,6 +418,14 @@ print(repr(data[7]))
     assert_eq!(run(dir.path(), ["cat", "many.pickle"]).good(), "[0, 0]\n[1, 1]\n[2, 2]\n[3, 3]\n");
     assert_eq!(run(dir.path(), ["get", "many.pickle", "2"]).good(), "[2, 2]\n");
     run(dir.path(), ["get", "many.pickle", "4"]).refused(&["many.pickle", "4 pickles"]);
+    let slice = run(dir.path(), ["get", "in", "-3:", "--json"]).good();
+    assert_eq!(slice.lines().count(), 3);
+    assert_eq!(run(dir.path(), ["get", "목록.pickle", "7:10", "--json"]).good(), slice);
+    assert_eq!(run(dir.path(), ["get", "many.pickle", "1:3"]).good(), "[1, 1]\n[2, 2]\n");
+    assert_eq!(run(dir.path(), ["get", "dict.pickle", "--key", "b"]).good(), "[2]\n");
+    run(dir.path(), ["get", "dict.pickle", "--key", "c"]).refused(&["no key \"c\""]);
+    run(dir.path(), ["get", "in", "--key", "c"]).refused(&["no dict"]);
+    run(dir.path(), ["get", "in", "x"]).refused(&["no number"]);
     run(dir.path(), ["get", "in", "10"]).refused(&["no item 10", "10 items"]);
     for source in ["in", "목록.pickle"] {
         let last = run(dir.path(), ["get", source, "9"]).good();

@@ -1,12 +1,15 @@
 //! Segments directories: reading one, and writing one from encoded objects.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use picklet_segments::store::is_url;
 use picklet_segments::writer::{EntryMeta, Existing, SegmentsWriter};
-use picklet_segments::{Compression, Entry, Header, Kind, Location, Segments, Xxh3, name};
+use picklet_segments::{
+    Compression, Entry, Header, ItemReader, Kind, Location, Segments, Xxh3, name,
+};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -46,6 +49,8 @@ impl From<&Entry> for PyEntry {
 #[pyclass(module = "picklet._picklet", frozen)]
 pub(crate) struct Directory {
     pub(crate) segments: Segments,
+    /// Segments that items were read from, by number.
+    readers: Mutex<HashMap<usize, Arc<ItemReader>>>,
     entries: PyOnceLock<Py<PyTuple>>,
 }
 
@@ -55,7 +60,7 @@ impl Directory {
     #[new]
     fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         let segments = py.detach(|| Segments::open(&location(path)?)).or_raise(py)?;
-        Ok(Directory { segments, entries: PyOnceLock::new() })
+        Ok(Directory { segments, readers: Mutex::default(), entries: PyOnceLock::new() })
     }
 
     /// The directory's path, or its URL.
@@ -100,6 +105,29 @@ impl Directory {
     fn read<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyBytes>> {
         let bytes = py.detach(|| self.segments.read(index)).or_raise(py)?;
         Ok(PyBytes::new(py, &bytes))
+    }
+}
+
+/// Segments that are kept open to read items from.
+const MOST_READERS: usize = 64;
+
+impl Directory {
+    /// What reads the items of one segment. It is kept, and made anew when the
+    /// file was changed.
+    pub(crate) fn reader(&self, index: usize) -> picklet_segments::Result<Arc<ItemReader>> {
+        let readers = || self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reader) = readers().get(&index)
+            && reader.is_current()?
+        {
+            return Ok(reader.clone());
+        }
+        let reader = Arc::new(ItemReader::segment(&self.segments, index)?);
+        let mut readers = readers();
+        if readers.len() >= MOST_READERS {
+            readers.clear();
+        }
+        readers.insert(index, reader.clone());
+        Ok(reader)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
-use picklet_segments::{Input, MergeOptions, Names, Shared, SplitOptions, Target};
+use picklet_segments::{Extracted, Input, MergeOptions, Names, Shared, SplitOptions, Target};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -170,13 +170,16 @@ fn extract<'py>(
     start: u64,
     stop: u64,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let segments = &directory.segments;
-    let pickle = py.detach(|| {
-        let name = segments.path(index)?.to_string_lossy().into_owned();
-        let input = Input::read_at(name, segments.open_segment(index)?)?;
-        picklet_segments::extract(&input, start..stop)
+    let pickle = py.detach(|| match directory.reader(index)?.read(start..stop)? {
+        Extracted::Items(pickle) | Extracted::Object(pickle) => Ok(pickle),
     });
     Ok(PyBytes::new(py, &pickle.or_raise(py)?))
+}
+
+/// The pairs of a dict's segment whose key may be the text `key`.
+#[pyfunction]
+fn find_key(py: Python<'_>, directory: &Directory, index: usize, key: &str) -> PyResult<Vec<u64>> {
+    py.detach(|| directory.reader(index)?.find_key(key)).or_raise(py)
 }
 
 /// Joins all segments into one pickle, written to a file object.
@@ -197,5 +200,6 @@ fn merge(py: Python<'_>, directory: &Directory, file: Py<PyAny>) -> PyResult<()>
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(split, module)?)?;
     module.add_function(wrap_pyfunction!(extract, module)?)?;
+    module.add_function(wrap_pyfunction!(find_key, module)?)?;
     module.add_function(wrap_pyfunction!(merge, module)?)
 }

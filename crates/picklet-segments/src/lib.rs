@@ -18,6 +18,7 @@ pub mod directory;
 pub mod draft;
 pub mod engine;
 pub mod error;
+pub mod index;
 pub mod input;
 mod journal;
 mod jsonl;
@@ -44,7 +45,8 @@ pub use progress::{NoProgress, Progress, Totals};
 pub use repair::{RepairReport, repair};
 pub use size::parse_size;
 pub use split::{
-    Contents, Names, Shared, SplitOptions, SplitReport, Target, count_items, extract, split,
+    Contents, Extracted, ItemReader, Names, Shared, SplitOptions, SplitReport, Target, count_items,
+    extract, split,
 };
 pub use store::{Location, ReadAt};
 pub use verify::{Inspect, Inspected, VerifyOptions, VerifyReport, verify};

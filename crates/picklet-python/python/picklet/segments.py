@@ -69,12 +69,13 @@ class Segments(Sequence[Any]):
     {'a': 1, 'b': 2, 'c': 3}
     """
 
-    __slots__ = ("_directory", "_policy")
+    __slots__ = ("_directory", "_items", "_policy")
 
     def __init__(self, directory: _picklet.Directory, policy: LoadRules) -> None:
         """Use :func:`picklet.open` instead."""
         self._directory = directory
         self._policy = policy
+        self._items: Items | None = None
 
     @property
     def location(self) -> str:
@@ -102,7 +103,9 @@ class Segments(Sequence[Any]):
     @property
     def items(self) -> Items:
         """The items of all segments as one sequence, each read on its own."""
-        return Items(self._directory, self._policy)
+        if self._items is None or self._items._directory is not self._directory:
+            self._items = Items(self._directory, self._policy)
+        return self._items
 
     def __len__(self) -> int:
         """Give the number of segments."""
@@ -461,6 +464,8 @@ class Items:
         """Read one item, or a list of those in a slice. Of dicts: the value of a key."""
         if self._keyed:
             hash(index)
+            if type(index) is str and (found := self._pair(index)):
+                return found[1]
             for segment in self._segments():
                 if index in segment:
                     return segment[index]
@@ -473,6 +478,15 @@ class Items:
         """Read the item at this place; of dicts, its ``(key, value)`` pair."""
         place = _place(index, len(self), "item")
         return self._slice(range(place, place + 1))[0]
+
+    def _pair(self, key: str) -> tuple[str, Any] | None:
+        """Find a key that is a plain str, without loading the other items."""
+        for index in range(len(self._directory.entries)):
+            for place in reversed(_picklet.find_key(self._directory, index, key)):
+                for pair in self._some(index, place, place + 1):
+                    if pair[0] == key:
+                        return cast("tuple[str, Any]", pair)
+        return None
 
     @property
     def _keyed(self) -> bool:

@@ -57,6 +57,22 @@ impl Checkpoints {
         self.all.partition_point(|point| point.slot.memo <= id).checked_sub(1)
     }
 
+    /// The last place from which a scan meets item `item`, as an index.
+    pub(crate) fn before_item(&self, item: u64) -> Option<usize> {
+        self.all.partition_point(|point| point.item <= item).checked_sub(1)
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Adds one that follows the others.
+    pub(crate) fn push(&mut self, point: Checkpoint) {
+        self.next = point.slot.start + APART;
+        self.all.push(point);
+    }
+
     /// The checkpoint at an index.
     pub(crate) fn get(&self, index: usize) -> Option<Checkpoint> {
         self.all.get(index).copied()

@@ -81,10 +81,10 @@ pub(crate) struct Emitter<'a> {
     source: &'a dyn ReadAt,
     size: u64,
     root: &'a Root,
-    resolver: Resolver<'a>,
-    checkpoints: Checkpoints,
+    pub(crate) resolver: Resolver<'a>,
+    pub(crate) checkpoints: Checkpoints,
     /// Memo numbers that are the container, ascending.
-    container_ids: Vec<u64>,
+    pub(crate) container_ids: Vec<u64>,
     /// Bytes written in preambles, and how many there may be.
     copied: u64,
     copy_budget: u64,

@@ -53,7 +53,7 @@ pub(crate) struct Span {
 
 /// What is known of an object.
 #[derive(Debug, Clone, Copy)]
-struct Known {
+pub(crate) struct Known {
     span: Span,
     class: Class,
 }
@@ -62,6 +62,9 @@ struct Known {
 const SEARCHES: u8 = 3;
 /// Memo entries of a block that are noted at once, at most.
 const NOTED: u64 = 1 << 18;
+
+/// Bytes of a block that are read at once: about as far apart as checkpoints.
+const SEARCHED: usize = 32 << 10;
 
 /// Finds objects and remembers them.
 pub(crate) struct Resolver<'a> {
@@ -81,6 +84,12 @@ impl<'a> Resolver<'a> {
     pub(crate) fn new(source: &'a dyn ReadAt, end: u64, budget: u64) -> Self {
         let (known, searched) = (HashMap::default(), HashMap::default());
         Resolver { source, end, known, searched, rescanned: 0, budget }
+    }
+
+    /// What was found so far, to be handed to another resolver of the same
+    /// source; and back.
+    pub(crate) fn found_mut(&mut self) -> &mut HashMap<u64, Known> {
+        &mut self.known
     }
 
     /// Distinct objects found so far.
@@ -217,7 +226,7 @@ impl<'a> Resolver<'a> {
         root: &Root,
         mut seeker: Seeker<'s>,
     ) -> Result<(Seeker<'s>, u64), Fault> {
-        let window = Window::new(self.source, self.end);
+        let window = Window::sized(self.source, self.end, SEARCHED);
         let mut scanner = Scanner::new(window, begin.start, begin.memo, false);
         if let Some(body_end) = root.body_end {
             scanner.stop_at(body_end);

@@ -38,10 +38,12 @@ mod cutter;
 mod emit;
 mod external;
 mod extract;
+mod index;
 mod items;
 mod join;
 mod ops;
 mod plan;
+mod reader;
 mod rebase;
 mod refs;
 mod root;
@@ -55,7 +57,9 @@ mod walk;
 mod window;
 
 pub use extract::{Contents, count_items, extract};
+pub(crate) use index::Index;
 pub(crate) use join::{Member, Merged};
+pub use reader::{Extracted, ItemReader};
 
 use cutter::{Cutter, Job, Next};
 use emit::{Emitter, Halt, Plan};

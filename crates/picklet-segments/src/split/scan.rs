@@ -169,10 +169,21 @@ pub(super) enum Exit {
 impl<'a> Scanner<'a> {
     /// A scanner that begins at `offset`, with `memo` entries before it.
     pub(crate) fn new(window: Window<'a>, offset: u64, memo: u64, gaps: bool) -> Self {
+        Scanner::with_slots(window, offset, memo, gaps, SLOTS)
+    }
+
+    /// The same for a short stretch, with room for so few `slots` at first.
+    pub(crate) fn with_slots(
+        window: Window<'a>,
+        offset: u64,
+        memo: u64,
+        gaps: bool,
+        slots: usize,
+    ) -> Self {
         Scanner {
             window,
             offset,
-            slots: vec![Slot::default(); SLOTS],
+            slots: vec![Slot::default(); slots],
             height: 0,
             marks: Vec::new(),
             memo,

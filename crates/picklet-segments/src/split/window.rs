@@ -75,18 +75,27 @@ pub(crate) struct Window<'a> {
     buffer: Vec<u8>,
     /// Bytes of the source in `buffer`.
     len: usize,
+    /// Bytes read at once.
+    most: usize,
 }
 
 impl<'a> Window<'a> {
     /// A window on `source` up to `end`. Reads nothing yet.
     pub(crate) fn new(source: &'a dyn ReadAt, end: u64) -> Self {
-        Window { source, end, base: 0, buffer: vec![0; BLOCK + SLOP], len: 0 }
+        Window::sized(source, end, BLOCK)
+    }
+
+    /// The same, reading no more than `most` bytes at once: for short
+    /// stretches of a long source.
+    pub(crate) fn sized(source: &'a dyn ReadAt, end: u64, most: usize) -> Self {
+        let most = most.clamp(1 << 10, BLOCK);
+        Window { source, end, base: 0, buffer: Vec::new(), len: 0, most }
     }
 
     /// Another window on the same source, with this one's memory.
     pub(crate) fn reuse(&mut self, end: u64) -> Self {
         let buffer = std::mem::take(&mut self.buffer);
-        Window { source: self.source, end, base: 0, buffer, len: 0 }
+        Window { source: self.source, end, base: 0, buffer, len: 0, most: self.most }
     }
 
     /// Where the source ends.
@@ -138,7 +147,8 @@ impl<'a> Window<'a> {
         // After a large payload the next one may follow at once, and most of a
         // block would be read for nothing.
         let there = self.base + self.len as u64;
-        let most = if self.len > 0 && offset > there + BLOCK as u64 { LANDING } else { BLOCK };
+        let far = self.len > 0 && offset > there + BLOCK as u64;
+        let most = if far { LANDING.min(self.most) } else { self.most };
         self.load_most(offset, most)
     }
 
@@ -160,6 +170,10 @@ impl<'a> Window<'a> {
         }
         self.base = offset;
         let room = self.end.saturating_sub(offset).min(most as u64) as usize;
+        // Short stretches are read by the hundred thousand: no more memory than they need.
+        if self.buffer.len() < room.max(filled) + SLOP {
+            self.buffer.resize(room.max(filled) + SLOP, 0);
+        }
         while filled < room {
             let free = self.buffer.get_mut(filled..room).unwrap_or_default();
             match self.source.read_at(offset + filled as u64, free) {

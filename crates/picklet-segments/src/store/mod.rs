@@ -21,6 +21,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::error::{Error, Result};
 
@@ -49,6 +50,14 @@ pub trait ReadAt: Send + Sync {
     /// # Errors
     /// What the operating system says.
     fn size(&self) -> io::Result<u64>;
+
+    /// When it was last changed, where that can be told at no cost.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn modified(&self) -> io::Result<Option<SystemTime>> {
+        Ok(None)
+    }
 
     /// Fills `buffer` from `offset` on.
     ///
@@ -89,6 +98,10 @@ impl ReadAt for File {
     fn size(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
+
+    fn modified(&self) -> io::Result<Option<SystemTime>> {
+        Ok(self.metadata()?.modified().ok())
+    }
 }
 
 impl ReadAt for [u8] {
@@ -120,6 +133,10 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
     fn size(&self) -> io::Result<u64> {
         (**self).size()
     }
+
+    fn modified(&self) -> io::Result<Option<SystemTime>> {
+        (**self).modified()
+    }
 }
 
 impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
@@ -130,6 +147,10 @@ impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
     fn size(&self) -> io::Result<u64> {
         (**self).size()
     }
+
+    fn modified(&self) -> io::Result<Option<SystemTime>> {
+        (**self).modified()
+    }
 }
 
 impl<T: ReadAt + ?Sized> ReadAt for Box<T> {
@@ -139,6 +160,10 @@ impl<T: ReadAt + ?Sized> ReadAt for Box<T> {
 
     fn size(&self) -> io::Result<u64> {
         (**self).size()
+    }
+
+    fn modified(&self) -> io::Result<Option<SystemTime>> {
+        (**self).modified()
     }
 }
 
