@@ -101,8 +101,10 @@ impl Scanner<'_> {
             // Pushes a value whose operation has so many bytes.
             macro_rules! push {
                 ($length:expr) => {{
+                    // First: a line that goes on leaves the loop, and then nothing was pushed.
+                    let length: usize = $length;
                     slot!();
-                    rest = &rest[$length..];
+                    rest = &rest[length..];
                 }};
             }
             // The same for one whose length is only known now.
