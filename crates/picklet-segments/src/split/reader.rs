@@ -1,9 +1,10 @@
 //! Reads items of one pickle by their numbers, by way of an index.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::time::SystemTime;
+
+use hashbrown::HashMap;
 
 use super::checkpoint::{Checkpoint, Checkpoints};
 use super::emit::{Cut, Emitter, Halt, Plan};
