@@ -169,16 +169,10 @@ def test_overlaps_are_blended_as_numpy_would(mode, edge, dtype):
     shape = (23, 31)
     array = (rng.random(shape) * 100).astype(dtype)
     cut = picklet.tiles(array, "tiles", tile=(9, 10), overlap=(4, 3), edge=edge)
-    noise = iter(range(100))
-    blocks = []
-    with picklet._picklet.Writer("changed", "objects", "refuse") as writer:
-        for path, tile in zip(cut.paths, cut, strict=True):
-            tile = (tile + next(noise)).astype(np.dtype(dtype))
-            blocks.append(tile)
-            writer.put(path.name, pickle.dumps(tile), 1)
+    mapped = cut.map(scrambled, "changed", workers=0)
+    blocks = [pickle.loads(path.read_bytes()) for path in mapped.paths]
     manifest = json.loads(pathlib.Path("tiles/segments.json").read_text())
     windows = [entry["window"]["halo"] for entry in manifest["segments"]]
-    give_grid("changed", manifest)
     picklet.stitch("changed", "whole.npy", mode=mode)
     whole = np.load("whole.npy")
     assert whole.shape == shape
@@ -192,16 +186,38 @@ def test_overlaps_are_blended_as_numpy_would(mode, edge, dtype):
         assert np.allclose(whole, want, rtol=1e-3 if dtype == "f2" else 1e-6)
 
 
-def give_grid(directory, manifest):
-    """Put the grid into a manifest, as a map does."""
-    xxhash = pytest.importorskip("xxhash", reason="xxhash makes a manifest's digest")
-    path = pathlib.Path(directory, "segments.json")
-    own = json.loads(path.read_text())
-    own["tiles"] = manifest["tiles"]
-    own["digest"] = "0" * 32
-    text = json.dumps(own, indent=2, ensure_ascii=False) + "\n"
-    digest = xxhash.xxh3_128(text.encode()).hexdigest()
-    path.write_text(text.replace("0" * 32, digest, 1))
+def scrambled(tile):
+    """Tiles that differ where they overlap."""
+    return (tile + abs(hash(tile.tobytes())) % 50).astype(tile.dtype)
+
+
+def masks(tile):
+    """Another type, no channels, twice the size."""
+    return (tile.sum(axis=2) > 300).repeat(2, axis=0).repeat(2, axis=1)
+
+
+def features(tile):
+    """Channels first, one for each 4 x 4 pixels."""
+    gray = tile[:, :, 0].astype("f4")
+    return np.stack([gray[::4, ::4], gray[1::4, 1::4], gray[2::4, 2::4], gray[3::4, 3::4]])
+
+
+def test_outputs_of_a_map_may_have_other_types_channels_and_sizes():
+    rng = np.random.default_rng(5)
+    array = rng.integers(0, 256, (40, 60, 3), dtype="u1")
+    tiles = picklet.tiles(array, "tiles", tile=(16, 20), overlap=4)
+    picklet.stitch(tiles.map(masks, "masks", workers=1), "masks.npy")
+    whole = np.load("masks.npy")
+    assert whole.dtype == bool
+    assert (whole == masks(array)).all()
+    picklet.stitch(tiles.map(features, "features", workers=1), "features.npy")
+    assert (np.load("features.npy") == features(array)).all()
+    # And a map of what was mapped.
+    again = picklet.open("masks").map(np.logical_not, "again", workers=1)
+    picklet.stitch(again, "again.npy")
+    assert (np.load("again.npy") != whole).all()
+    with pytest.raises(picklet.UnpicklingError, match="whole number"):
+        picklet.stitch(tiles.map(np.ravel, "flat", workers=1), "flat.npy")
 
 
 @pytest.mark.parametrize("mode", ["mean", "hann", "max"])
