@@ -5,6 +5,8 @@
 use std::io::{self, Read};
 
 use picklet::{Value, json, repr};
+use picklet_codec::policy::Policy;
+use picklet_codec::scan as scanner;
 use picklet_codec::{
     Arg, DisError, DisOptions, Driver, Error, ErrorKind, Items, Limits, Machine, Op, PickleStr,
     Reader, Result, StreamReader, Writer, run,
@@ -218,6 +220,40 @@ pub fn value(data: &[u8]) {
     }
 }
 
+/// Scans `data`, in memory and as a source that is read in pieces: the reports must be one; what
+/// the machine takes is not called unreadable, and what it refuses is not called clean.
+pub fn scan(data: &[u8]) {
+    let (policy, options) = (Policy::data(), scanner::Options::default());
+    let report = scanner::scan(data, &policy, &options).expect("memory can be read");
+    let pieces = scanner::scan(&Pieces(data), &policy, &options).expect("memory can be read");
+    assert_eq!(report, pieces);
+    let mut reader = Reader::new(data);
+    match run(&mut reader, &mut Words(0)) {
+        Ok(_) => {
+            let pickle = &data[..data.len() - reader.rest().len()];
+            let report = scanner::scan(pickle, &policy, &options).expect("memory can be read");
+            assert_eq!(report.damage, None, "{}", pickle.escape_ascii());
+        }
+        Err(error) => {
+            assert_ne!(report.verdict(), scanner::Verdict::Clean, "{error}");
+        }
+    }
+}
+
+/// A source that is not in memory.
+struct Pieces<'a>(&'a [u8]);
+
+impl scanner::Source for Pieces<'_> {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = buffer.len().min(5);
+        self.0.read_at(offset, &mut buffer[..count])
+    }
+}
+
 /// Gives three bytes at a time.
 struct Drip<'a>(&'a [u8]);
 
@@ -281,6 +317,7 @@ mod tests {
             super::dis(&data);
             super::optimize(&data);
             super::value(&data);
+            super::scan(&data);
             count += 1;
         }
         assert!(count > 50, "{count} seeds");

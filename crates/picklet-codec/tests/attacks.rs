@@ -9,6 +9,8 @@ mod attacks;
 
 use std::process::Command;
 
+use picklet_codec::policy::Policy;
+use picklet_codec::scan;
 use picklet_codec::{
     Driver, ErrorKind, Items, Limits, Machine, PickleStr, Reader, Result, StreamReader, run,
 };
@@ -89,6 +91,25 @@ fn withstand(bytes: &[u8]) {
     }
 }
 
+/// The scanner takes what the machine takes, and calls nothing clean that the machine refuses.
+fn scan_withstands(bytes: &[u8]) {
+    let mut reader = Reader::new(bytes);
+    let ran = run(&mut reader, &mut Words(0));
+    let pickle = &bytes[..bytes.len() - reader.rest().len()];
+    let options = scan::Options::default();
+    match ran {
+        Ok(_) => {
+            let report = scan::scan(pickle, &Policy::data(), &options).unwrap();
+            assert_eq!(report.damage, None, "{}", pickle.escape_ascii());
+            assert_eq!(report.pickles, 1);
+        }
+        Err(error) => {
+            let report = scan::scan(bytes, &Policy::data(), &options).unwrap();
+            assert_ne!(report.verdict(), scan::Verdict::Clean, "{error}");
+        }
+    }
+}
+
 /// Not a test of its own: what the child does.
 #[test]
 fn child() {
@@ -97,6 +118,7 @@ fn child() {
     for attack in attacks::all(SCALE).iter().filter(|attack| attack.bytes.len() <= wanted) {
         println!("{}: {}", attack.name, attack.what);
         withstand(&attack.bytes);
+        scan_withstands(&attack.bytes);
     }
 }
 
@@ -148,6 +170,10 @@ fn truncation_of_any_attack_at_any_byte_is_an_answer() {
     for attack in attacks::all(1000) {
         for cut in 0..attack.bytes.len().min(3000) {
             withstand(&attack.bytes[..cut]);
+            // A scan makes room for what it keeps, which costs more than reading a few bytes.
+            if cut % 31 == 0 {
+                scan_withstands(&attack.bytes[..cut]);
+            }
         }
     }
 }

@@ -37,7 +37,7 @@ impl Tracer<'_> {
                 let (module, name) = global.split();
                 let class = self.import(module, name);
                 let args = tuple_of(&mut self.known, &items);
-                self.call(class, args, &items)
+                self.call(class, args)
             }
             (Opcode::Obj, _) => {
                 let items = self.take_to_mark()?;
@@ -45,13 +45,12 @@ impl Tracer<'_> {
                     return Err(ErrorKind::StackUnderflow { at_mark: true });
                 };
                 let args = tuple_of(&mut self.known, items);
-                self.call(*class, args, items)
+                self.call(*class, args)
             }
             (Opcode::Reduce, _) => {
                 let args = self.take()?;
                 let callable = self.take()?;
-                let items = self.known.tuple_items(args).unwrap_or_default();
-                self.call(callable, args, &items)
+                self.call(callable, args)
             }
             (Opcode::NewObj, _) => {
                 let args = self.take()?;
@@ -219,27 +218,28 @@ impl Tracer<'_> {
         }
     }
 
-    fn count_call(&mut self, named: &Named) {
+    fn count_call(&mut self, global: Option<u32>) {
         self.effects += 1;
-        if let Some(global) = named.global.and_then(|number| self.known.globals.get_mut(number)) {
+        if let Some(global) = global.and_then(|number| self.known.globals.get_mut(number)) {
             global.import.calls += 1;
         }
     }
 
-    /// REDUCE, INST, OBJ. `items` are those of `args`, as far as they are known.
-    fn call(&mut self, callable: Sym, args: Sym, items: &[Sym]) -> Sym {
+    /// REDUCE, INST, OBJ.
+    fn call(&mut self, callable: Sym, args: Sym) -> Sym {
         let verdict = {
             let (callable, args) = (self.known.view(callable), self.known.view(args));
             Policy::judge(Step::Call { callable: &callable, args: &args })
         };
         self.missed();
-        let named = self.named(callable);
-        self.count_call(&named);
+        self.count_call(callable.global());
         if let Verdict::Admitted(admitted) = verdict {
-            return self.made(callable, named, &admitted, items);
+            return self.made(callable, &admitted, args);
         }
+        let items = self.known.tuple_items(args).unwrap_or_default();
+        let named = self.named(callable);
         let shown = if args.items().is_some() && (items.is_empty() == args.is(Sort::EmptyTuple)) {
-            self.known.shown_arguments(items)
+            self.known.shown_arguments(&items)
         } else {
             "(…)".into()
         };
@@ -256,12 +256,12 @@ impl Tracer<'_> {
             Policy::judge(Step::New { class: &class, args: &args, keywords: keywords.as_ref() })
         };
         self.missed();
-        let named = self.named(class);
-        self.count_call(&named);
-        let items = self.known.tuple_items(args).unwrap_or_default();
+        self.count_call(class.global());
         if let Verdict::Admitted(admitted) = verdict {
-            return self.made(class, named, &admitted, &items);
+            return self.made(class, &admitted, args);
         }
+        let named = self.named(class);
+        let items = self.known.tuple_items(args).unwrap_or_default();
         let mut shown = if args.items().is_some() {
             self.known.shown_arguments(&items)
         } else {
@@ -277,19 +277,21 @@ impl Tracer<'_> {
     }
 
     /// What a call that the policy lists makes.
-    fn made(
-        &mut self,
-        callable: Sym,
-        named: Named,
-        admitted: &policy::Admitted,
-        items: &[Sym],
-    ) -> Sym {
+    fn made(&mut self, callable: Sym, admitted: &policy::Admitted, args: Sym) -> Sym {
         let entry = admitted.entry;
         if (entry.module, entry.name) == ("_codecs", "encode") {
             // Bytes, as long as the text has letters.
+            let items = self.known.tuple_items(args).unwrap_or_default();
             let text = items.first().filter(|text| text.is(Sort::Str));
             return text.map_or(Sym::UNKNOWN, |text| Sym::new(Sort::Bytes, text.payload()));
         }
+        let global = callable.global();
+        if let Some(number) =
+            global.and_then(|global| self.known.globals.known_maker(global, admitted.class))
+        {
+            return Sym::made(number, self.known.globals.keep(admitted.facts));
+        }
+        let named = self.named(callable);
         let name = match admitted.class {
             policy::Rule::Listed(class) => class.dotted(),
             _ => named.name,
@@ -302,6 +304,9 @@ impl Tracer<'_> {
             global: named.global,
         };
         let Some(number) = self.known.globals.maker(maker) else { return Sym::UNKNOWN };
+        if let Some(global) = global {
+            self.known.globals.know_maker(global, admitted.class, number);
+        }
         Sym::made(number, self.known.globals.keep(admitted.facts))
     }
 
@@ -390,7 +395,6 @@ impl Tracer<'_> {
             Policy::judge(Step::Build { target: &target, state: &state })
         };
         self.missed();
-        let named = self.named(target);
         self.raw = self.joblib_data(target, state);
         if let Some(global) = target
             .maker()
@@ -403,8 +407,14 @@ impl Tracer<'_> {
         match verdict {
             Verdict::Admitted(admitted) => {
                 self.known.globals.set_facts(target.extra(), admitted.facts);
+                return;
             }
-            Verdict::Vouched => {}
+            Verdict::Vouched => return,
+            _ => {}
+        }
+        let named = self.named(target);
+        match verdict {
+            Verdict::Admitted(_) | Verdict::Vouched => {}
             _ if target.is(Sort::Global) => {
                 let name = named.name;
                 self.add_here(

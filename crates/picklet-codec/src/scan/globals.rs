@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use rustc_hash::FxHashMap;
+
 use super::danger;
 use super::finding::Import;
 use super::sym::MAX_GLOBALS;
@@ -28,6 +30,15 @@ pub(super) struct Maker {
     pub(super) global: Option<u32>,
 }
 
+/// A class as a word that tells it from others.
+fn class_word(class: Rule) -> usize {
+    match class {
+        Rule::Listed(entry) => std::ptr::from_ref(entry) as usize,
+        Rule::Vouched | Rule::VouchedIfDefinedThere => 1,
+        Rule::Unlisted => 0,
+    }
+}
+
 /// Facts about objects that are kept for the objects made last.
 const CELLS: usize = 1 << 16;
 /// Dtypes that are kept for good.
@@ -40,6 +51,8 @@ pub(super) struct Globals {
     by_name: HashMap<(String, String), u32>,
     makers: Vec<Maker>,
     by_maker: HashMap<(String, usize), u32>,
+    /// Makers of listed calls by the global and the class, without their names.
+    by_call: FxHashMap<(u32, usize), u32>,
     /// Facts by serial number, written over in turns.
     cells: Vec<(u32, Facts)>,
     next_cell: u32,
@@ -53,6 +66,7 @@ impl Globals {
             by_name: HashMap::new(),
             makers: Vec::new(),
             by_maker: HashMap::new(),
+            by_call: FxHashMap::default(),
             cells: Vec::new(),
             next_cell: 1,
             lasting: Vec::new(),
@@ -124,14 +138,20 @@ impl Globals {
         self.all.into_iter().map(|global| global.import).collect()
     }
 
+    /// The number of the maker of such a call, if one was made before.
+    #[inline]
+    pub(super) fn known_maker(&self, global: u32, class: Rule) -> Option<u32> {
+        self.by_call.get(&(global, class_word(class))).copied()
+    }
+
+    /// Remembers the maker of such a call.
+    pub(super) fn know_maker(&mut self, global: u32, class: Rule, maker: u32) {
+        self.by_call.insert((global, class_word(class)), maker);
+    }
+
     /// The number of a maker.
     pub(super) fn maker(&mut self, maker: Maker) -> Option<u32> {
-        let class = match maker.class {
-            Rule::Listed(entry) => std::ptr::from_ref(entry) as usize,
-            Rule::Vouched | Rule::VouchedIfDefinedThere => 1,
-            Rule::Unlisted => 0,
-        };
-        let key = (maker.name.clone(), class);
+        let key = (maker.name.clone(), class_word(maker.class));
         if let Some(&number) = self.by_maker.get(&key) {
             return Some(number);
         }

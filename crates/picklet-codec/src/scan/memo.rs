@@ -1,4 +1,4 @@
-//! The scanner's memo: exact for the first million entries, bounded for ever.
+//! The scanner's memo: exact for the first hundred thousand entries, bounded for ever.
 //!
 //! Python memoises nearly everything, so that a memo that keeps its entries grows with the file.
 //! This one keeps the first [`KEPT`] of them, the last [`RECENT`], and any that are globals; of
@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::sym::{Sort, Sym};
 
-/// Entries of the lowest indexes that are kept: 8 MiB of them.
-const KEPT: u64 = 1 << 20;
+/// Entries of the lowest indexes that are kept: 1 MiB of them.
+const KEPT: u64 = 1 << 17;
 /// Entries stored last that are kept beside those.
 const RECENT: usize = 1 << 15;
 /// Entries that are kept for what they are, or because they were wanted.
@@ -29,7 +29,7 @@ pub(super) struct Memo {
     special: HashMap<u64, Sym>,
     /// Indexes from [`KEPT`] on that are there: where each stretch begins and ends.
     stretches: BTreeMap<u64, u64>,
-    /// The end of the stretch that grew last, which is the one that grows next.
+    /// The stretch that grew last, which is the one that grows next; it is not among the others.
     last: (u64, u64),
     entries: u64,
     /// What an earlier scan of the same pickle missed.
@@ -115,54 +115,68 @@ impl Memo {
             }
             return Ok(());
         }
-        self.mark(index)?;
+        let fresh = self.mark(index)?;
         if self.recent.is_empty() {
             self.recent = vec![(u64::MAX, Sym::ABSENT); RECENT];
         }
         if let Some(place) = self.recent.get_mut(index as usize & (RECENT - 1)) {
             *place = (index, sym);
         }
-        // A kept entry that is stored anew is no longer what it was, kept or not.
-        let keep = sym.is(Sort::Global) || self.wanted.contains(&index);
+        let keep = sym.is(Sort::Global) || !self.wanted.is_empty() && self.wanted.contains(&index);
         if keep && self.special.len() < SPECIAL {
             self.special.insert(index, sym);
-        } else if !self.special.is_empty() {
+        } else if !fresh {
+            // What is stored anew is no longer what was kept.
             self.special.remove(&index);
         }
         Ok(())
     }
 
-    /// Notes that `index` is there.
-    fn mark(&mut self, index: u64) -> Result<(), TooScattered> {
-        let (begin, end) = self.last;
-        if index == end && end > begin && !self.stretches.contains_key(&(index + 1)) {
-            self.last.1 += 1;
-            self.stretches.insert(begin, end + 1);
+    /// Notes that `index` is there; whether it was not before.
+    #[inline(always)]
+    fn mark(&mut self, index: u64) -> Result<bool, TooScattered> {
+        if index == self.last.1 && self.stretches.is_empty() {
+            if self.last.0 == self.last.1 {
+                self.last.0 = index;
+            }
+            self.last.1 = index + 1;
             self.entries += 1;
-            return Ok(());
+            return Ok(true);
         }
+        self.mark_slowly(index)
+    }
+
+    #[inline(never)]
+    fn mark_slowly(&mut self, index: u64) -> Result<bool, TooScattered> {
         if self.holds(index) {
-            return Ok(());
+            return Ok(false);
+        }
+        let (begin, end) = self.last;
+        if end > begin {
+            if self.stretches.len() >= STRETCHES {
+                return Err(TooScattered);
+            }
+            self.stretches.insert(begin, end);
         }
         let (mut begin, mut end) = (index, index + 1);
         if let Some((&before, &until)) = self.stretches.range(..=index).next_back()
             && until == index
         {
+            self.stretches.remove(&before);
             begin = before;
         }
         if let Some(until) = self.stretches.remove(&end) {
             end = until;
         }
-        if self.stretches.len() >= STRETCHES {
-            return Err(TooScattered);
-        }
-        self.stretches.insert(begin, end);
         self.last = (begin, end);
         self.entries += 1;
-        Ok(())
+        Ok(true)
     }
 
     fn holds(&self, index: u64) -> bool {
+        if (self.last.0..self.last.1).contains(&index) {
+            return true;
+        }
         let before = self.stretches.range(..=index).next_back();
         before.is_some_and(|(_, &end)| index < end)
     }
@@ -197,8 +211,10 @@ impl Memo {
                 other.put(index as u64, *sym)?;
             }
         }
-        for (&begin, &end) in &self.stretches {
-            other.stretches.insert(begin, end);
+        for (&begin, &end) in self.stretches.iter().chain([(&self.last.0, &self.last.1)]) {
+            if end > begin && other.stretches.len() < STRETCHES {
+                other.stretches.insert(begin, end);
+            }
         }
         for (&index, &sym) in &self.special {
             other.special.insert(index, sym);
@@ -237,7 +253,7 @@ mod tests {
         };
         fill(&mut memo);
         assert_eq!(memo.len(), KEPT + 3 * RECENT as u64);
-        assert_eq!(memo.stretches.len(), 1);
+        assert!(memo.stretches.is_empty());
         let old = KEPT + 7;
         assert_eq!(memo.get(old), Some(Sym::new(Sort::Forgotten, old)));
         assert_eq!(memo.get(memo.len() - 1), Some(int(memo.len() - 1)));
@@ -258,8 +274,8 @@ mod tests {
         }
         assert_eq!(memo.len(), 5);
         assert_eq!(
-            memo.stretches.into_iter().collect::<Vec<_>>(),
-            [(base, base + 4), (base + 9, base + 10)]
+            (memo.last, memo.stretches.into_iter().collect::<Vec<_>>()),
+            ((base, base + 4), vec![(base + 9, base + 10)])
         );
     }
 

@@ -9,7 +9,7 @@
 //! * Everything that ran before an error is reported, and an error never gives a clean verdict.
 //! * What stands before, between and behind pickles, and bytes in them, is searched for pickles.
 //! * Where readers disagree (frames, a memo kept from one pickle to the next) is a finding.
-//! * Memory does not grow with the source: a window of it, 8 MiB of memo, and 8 bytes for each
+//! * Memory does not grow with the source: a window of it, a few MiB of memo, and 8 bytes for each
 //!   object that is open at one time. Time is linear in the source.
 //!
 //! Nothing here imports, calls or opens anything; files and containers are the callers' business.
@@ -196,7 +196,7 @@ impl<'s> Scan<'s> {
                 Ran::Stopped(end) => {
                     self.tracer.report.pickles += 1;
                     self.inner_pickles()?;
-                    if self.tracer.memo.add_all_to(&mut self.tracer.earlier).is_err() {
+                    if end < len && self.tracer.memo.add_all_to(&mut self.tracer.earlier).is_err() {
                         self.tracer.earlier.clear();
                     }
                     at = end;

@@ -75,8 +75,8 @@ pub(super) struct Sorts(u32);
 
 impl Sorts {
     #[inline(always)]
-    pub(super) fn with(self, sort: Sort) -> Sorts {
-        Sorts(self.0 | 1 << sort as u32)
+    fn with(self, sym: Sym) -> Sorts {
+        Sorts(self.0 | 1 << (sym.0 >> PAYLOAD_BITS & 31))
     }
 
     /// The sort, if it is only one.
@@ -302,7 +302,7 @@ impl Contents {
         }
         let mut sorts = content.sorts;
         for item in items {
-            sorts = sorts.with(item.sort());
+            sorts = sorts.with(*item);
         }
         content.sorts = sorts;
         content.count += items.len() as u64;

@@ -158,25 +158,26 @@ impl<'s> Tracer<'s> {
     pub(super) fn run(&mut self, bytes: &[u8], base: u64, last: bool, budget: &mut u64) -> Ran {
         let limits = crate::Limits::default();
         let mut reader = Reader::with_limits(bytes, limits).part_of_a_stream(base);
-        loop {
+        let mut left = *budget;
+        let ran = loop {
             let offset = reader.offset();
-            if *budget == 0 {
-                return Ran::Tired;
+            if left == 0 {
+                break Ran::Tired;
             }
-            *budget -= 1;
+            left -= 1;
             let done = match reader.dispatch(Step { tracer: &mut *self, offset }) {
                 Ok(Ok(done)) => done,
                 Ok(Err(kind)) => {
                     let opcode = bytes
                         .get(usize::try_from(offset - base).unwrap_or(usize::MAX))
                         .and_then(|byte| Opcode::from_byte(*byte));
-                    return Ran::Failed(Error::new(kind, offset, opcode));
+                    break Ran::Failed(Error::new(kind, offset, opcode));
                 }
                 Err(error) if !last && error.is_truncation() => {
-                    *budget += 1;
-                    return Ran::More(offset);
+                    left += 1;
+                    break Ran::More(offset);
                 }
-                Err(error) => return Ran::Failed(error),
+                Err(error) => break Ran::Failed(error),
             };
             let end = reader.offset();
             if end > self.frame_end {
@@ -184,12 +185,14 @@ impl<'s> Tracer<'s> {
             }
             if done {
                 if let Some(raw) = self.raw.take() {
-                    return Ran::Raw(end, raw);
+                    break Ran::Raw(end, raw);
                 }
                 self.stopped(end);
-                return Ran::Stopped(end);
+                break Ran::Stopped(end);
             }
-        }
+        };
+        *budget = left;
+        ran
     }
 
     /// An opcode that the caller read itself, because its argument is larger than the window;
