@@ -220,3 +220,46 @@ fn sarif_reports_keep_to_sarif_2_1_0() {
     let region = &call["locations"][0]["physicalLocation"]["region"];
     assert_eq!(region["byteOffset"], CALL.len() - 2);
 }
+
+#[test]
+fn explain_shows_imports_calls_sharing_and_what_ran_before_an_error() {
+    let folder = folder();
+    let path = folder.path();
+    std::fs::write(path.join("call.pkl"), CALL).unwrap();
+    let told = run(path, ["explain", "call.pkl"]).good();
+    assert_eq!(
+        told,
+        "# call.pkl, pickle 0, byte 0\n\
+         from os import system  # byte 0: dangerous, runs commands of the system\n\
+         _1 = os.system(b'echo hi')  # byte 24: dangerous, runs commands of the system\n\
+         result = _1\n"
+    );
+    std::fs::write(path.join("shared.pkl"), b"\x80\x04]\x94(h\x00h\x00t.").unwrap();
+    let told = run(path, ["explain", "shared.pkl"]).good();
+    assert!(told.ends_with("_1 = []  # used 3 times\nresult = (_1, _1)\n"), "{told}");
+    std::fs::write(path.join("cycle.pkl"), b"\x80\x04]\x94h\x00a.").unwrap();
+    let told = run(path, ["explain", "cycle.pkl"]).good();
+    assert!(told.contains("_1 = [_1]"), "{told}");
+    std::fs::write(path.join("cut.pkl"), &CALL[..CALL.len() - 1]).unwrap();
+    let ran = run(path, ["explain", "cut.pkl"]);
+    assert!(ran.out.contains("_1 = os.system"), "{ran:?}");
+    ran.refused(&["cut.pkl", "STOP"]);
+}
+
+#[test]
+fn explain_is_bounded_whatever_the_pickle() {
+    let folder = folder();
+    let path = folder.path();
+    let many = [&b"("[..], &b"cos\nsystem\n)R".repeat(5000), b"t."].concat();
+    std::fs::write(path.join("many.pkl"), many).unwrap();
+    let told = run(path, ["explain", "--lines", "10", "many.pkl"]).good();
+    assert_eq!(told.lines().count(), 13, "{told}");
+    assert!(told.contains("# 4991 more lines are left out"), "{told}");
+    let tower = [&b"\x80\x04N"[..], &b"2\x86".repeat(20_000), b"."].concat();
+    std::fs::write(path.join("tower.pkl"), tower).unwrap();
+    let told = run(path, ["explain", "tower.pkl"]).good();
+    assert!(told.lines().count() < 210 && told.len() < 100_000, "{}", told.len());
+    let deep = [&b"\x80\x04"[..], &b"]".repeat(200_000), &b"a".repeat(199_999), b"."].concat();
+    std::fs::write(path.join("deep.pkl"), deep).unwrap();
+    assert!(run(path, ["explain", "deep.pkl"]).good().len() < 1000);
+}

@@ -72,6 +72,7 @@
 )]
 
 pub mod de;
+pub mod explain;
 mod graph;
 pub mod json;
 mod keys;

@@ -10,6 +10,7 @@ mod cat;
 mod cluster;
 mod completions;
 mod dis;
+mod explain;
 mod get;
 mod info;
 mod ls;
@@ -40,6 +41,7 @@ pub(crate) enum Command {
     Get(get::Get),
     Info(info::Info),
     Scan(scan::Scan),
+    Explain(explain::Explain),
     Dis(dis::Dis),
     Optimize(optimize::Optimize),
     Verify(verify::Verify),
@@ -62,6 +64,7 @@ impl Command {
             Command::Ls(command) => command.run(session),
             Command::Info(command) => command.run(session),
             Command::Scan(command) => command.run(session),
+            Command::Explain(command) => command.run(session),
             Command::Dis(command) => command.run(session),
             Command::Optimize(command) => command.run(session),
             Command::Verify(command) => command.run(session),
