@@ -38,7 +38,7 @@ fn page() -> String {
             write!(page, "\n### {}\n\n{}\n", table.title, table.why).unwrap();
             page += "\n| Global | Called with | State, additions |\n|---|---|---|\n";
             for group in groups(table.entries) {
-                let names: Vec<String> = group.iter().map(|entry| name(entry)).collect();
+                let names: Vec<String> = group.iter().map(name).collect();
                 let Some(entry) = group.first() else { continue };
                 let cells = [names.join(", "), calls(entry), after(entry)];
                 writeln!(page, "| {} |", cells.join(" | ")).unwrap();
