@@ -14,6 +14,7 @@ mod health;
 mod map;
 mod pickler;
 mod policy;
+mod scan;
 mod split;
 mod tiles;
 mod tools;
@@ -29,6 +30,7 @@ fn _picklet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     map::register(module)?;
     pickler::register(module)?;
     policy::register(module)?;
+    scan::register(module)?;
     split::register(module)?;
     tiles::register(module)?;
     tools::register(module)

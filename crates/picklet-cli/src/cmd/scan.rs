@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use picklet::codec::policy::Policy;
+use picklet::policy::{self, Policy, suggest};
 use picklet::scan::{self, FileReport, Options, Severity, Verdict as Found};
 use picklet_segments::store::is_url;
 use picklet_segments::{Location, Segments};
@@ -43,6 +43,12 @@ pub(crate) struct Scan {
     /// List one more name: package.module.Class, or package.module.* for all of a module
     #[arg(long, value_name = "NAME")]
     allow: Vec<String>,
+    /// List what this TOML file lists: its keys are policies, allow and strict
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Print the policy file that would admit what was found, and nothing else
+    #[arg(long, conflicts_with = "format")]
+    suggest_policy: bool,
     /// Take all that the policy cannot vouch for as dangerous
     #[arg(long)]
     strict: bool,
@@ -84,7 +90,7 @@ impl Scan {
         }
         let files: Vec<PathBuf> = named.iter().map(|(file, _)| file.clone()).collect();
         let bar = (files.len() > 1 && io::stderr().is_terminal()).then(|| bar(files.len()));
-        let text = self.format == Format::Text;
+        let text = self.format == Format::Text && !self.suggest_policy;
         let mut outcome = Ok(());
         // Text is printed as it comes; the other forms need all.
         let threads = match self.jobs {
@@ -128,6 +134,11 @@ impl Scan {
             reports.iter().map(|_| true).chain(named.iter().map(|(_, alone)| *alone)).collect();
         reports.extend(scanned);
         match self.format {
+            _ if self.suggest_policy => {
+                let imports = reports.iter().flat_map(|report| &report.imports);
+                let suggested = suggest(imports.map(|(_, import)| import), &self.policy()?);
+                session.line(suggested.trim_end())?;
+            }
             Format::Text => summary(session, &reports)?,
             Format::Json => session.json(&scan::json::to_json(&reports))?,
             Format::Sarif => session.json(&scan::sarif::to_sarif(&reports))?,
@@ -136,7 +147,11 @@ impl Scan {
     }
 
     fn policy(&self) -> Result<Policy> {
-        let mut policy = Policy::data().strict(self.strict);
+        let mut policy = match &self.policy {
+            Some(file) => policy::read(file)?,
+            None => Policy::data(),
+        };
+        policy = policy.clone().strict(self.strict || policy.is_strict());
         for name in &self.allow {
             policy.allow(name).map_err(|error| anyhow!("--{error}"))?;
         }

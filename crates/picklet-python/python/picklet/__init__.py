@@ -37,6 +37,7 @@ from picklet.health import Repaired, Verified, repair
 from picklet.mapping import Progress
 from picklet.picklers import Pickler, Unpickler
 from picklet.policy import Policy
+from picklet.scanning import Damage, Finding, Import, ScanReport, scan
 from picklet.segment_info import SegmentInfo
 from picklet.segments import Items, Segments, Shuffled, open
 from picklet.splitting import split
@@ -45,6 +46,9 @@ from picklet.tiling import Preview, Stitched, preview, stitch, tiles
 __all__ = [
     "DEFAULT_PROTOCOL",
     "HIGHEST_PROTOCOL",
+    "Damage",
+    "Finding",
+    "Import",
     "Items",
     "PickleBuffer",
     "PickleError",
@@ -54,6 +58,7 @@ __all__ = [
     "Preview",
     "Progress",
     "Repaired",
+    "ScanReport",
     "SegmentError",
     "SegmentInfo",
     "Segments",
@@ -74,6 +79,7 @@ __all__ = [
     "optimize",
     "preview",
     "repair",
+    "scan",
     "split",
     "stitch",
     "tiles",
