@@ -12,7 +12,8 @@
 //!
 //! An index is believed only when its own digest is right and it was made of a
 //! pickle of the same size, time of change and digest of both ends. Otherwise
-//! it is made anew. Pickles below 1 MiB have none: scanning them is as fast.
+//! it is made anew. Pickles below 1 MiB have none: scanning them is as fast. Nor have those whose
+//! time of change nobody tells, in object stores: each process makes theirs anew.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -40,11 +41,11 @@ impl ItemReader {
     /// pickle or cut off; [`Error::Io`]. An index that cannot be read or
     /// written is no error.
     pub fn open(input: Input, places: &[PathBuf]) -> Result<Self> {
-        if places.is_empty() {
+        let key = if places.is_empty() { None } else { key(&input)? };
+        let Some(key) = key else {
             let index = Index::build(&input)?;
             return ItemReader::with_index(input, index);
-        }
-        let key = key(&input)?;
+        };
         for place in places {
             if let Some(index) = read(place).and_then(|bytes| Index::from_bytes(&bytes, &key)) {
                 return ItemReader::with_index(input, index);
@@ -117,11 +118,14 @@ fn cached(path: &Path) -> Option<PathBuf> {
 }
 
 /// What tells a pickle from its other states: size, time of change, and a
-/// digest of both ends.
-fn key(input: &Input) -> Result<String> {
+/// digest of both ends. None where nobody knows when it changed: the ends alone
+/// would believe an index of a pickle that has changed in the middle.
+fn key(input: &Input) -> Result<Option<String>> {
     let modified = input.data().modified().map_err(|e| Error::io("read", input.path(), e))?;
-    let time = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    Ok(format!("{} {}", input.fingerprint()?, time.map_or(0, |time| time.as_nanos())))
+    let Some(time) = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok()) else {
+        return Ok(None);
+    };
+    Ok(Some(format!("{} {}", input.fingerprint()?, time.as_nanos())))
 }
 
 fn read(place: &Path) -> Option<Vec<u8>> {

@@ -212,3 +212,34 @@ for name in 'item', 'item2':
     assert pickle.load(open(f'{folder}/{name}', 'rb')) == {'key 150000': [150_000]}",
     );
 }
+
+/// A list of bytes of these lengths, each filled with its own number.
+fn list_of_bytes(lengths: &[usize]) -> Vec<u8> {
+    let mut pickle = b"\x80\x04](".to_vec();
+    for (number, length) in lengths.iter().enumerate() {
+        pickle.push(b'B');
+        pickle.extend((*length as u32).to_le_bytes());
+        pickle.extend(std::iter::repeat_n(number as u8, *length));
+    }
+    pickle.extend(b"e.");
+    pickle
+}
+
+#[test]
+fn a_pickle_whose_time_of_change_nobody_knows_is_not_read_by_an_index_of_another_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("kept.index");
+    let mut lengths = vec![100_000; 20];
+    let before = list_of_bytes(&lengths);
+    (lengths[9], lengths[10]) = (50_000, 150_000);
+    let after = list_of_bytes(&lengths);
+    assert_eq!(before.len(), after.len());
+    for (pickle, length) in [(before, 100_000), (after, 150_000)] {
+        let input = Input::read_at("remote", Box::new(pickle)).unwrap();
+        let reader = ItemReader::open(input, std::slice::from_ref(&place)).unwrap();
+        let Extracted::Items(item) = reader.read(10..11).unwrap() else { panic!() };
+        let found = item.iter().filter(|byte| **byte == 10).count();
+        assert!(found >= length, "{found} bytes");
+    }
+    assert!(!place.exists());
+}
