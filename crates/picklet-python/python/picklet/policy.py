@@ -115,7 +115,7 @@ class Policy:
         return f"Policy({', '.join(parts)})"
 
 
-Allow: TypeAlias = "Policy | Iterable[str] | str | os.PathLike[str] | None"
+Allow: TypeAlias = Policy | Iterable[str] | str | os.PathLike[str] | None
 """What ``allow=`` takes: names, a policy, or the path of a TOML file."""
 
 
