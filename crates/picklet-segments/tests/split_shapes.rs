@@ -2,8 +2,8 @@
 
 mod split_support;
 
-use picklet_segments::Target;
-use split_support::{cut, folder, python, run_python};
+use picklet_segments::{Existing, Input, SplitOptions, Target, extract};
+use split_support::{cut, cut_with, folder, python, run_python};
 
 /// Larger than what is looked at first, so that the scan runs in a thread of
 /// its own; numbers of all widths, at every place of a block.
@@ -51,4 +51,117 @@ pickle.dump(dict(enumerate(value)), open(f'{folder}/dict2.pickle', 'wb'), 2)",
         at += len(part)
     assert at == len(whole), name",
     );
+}
+
+/// More values under one mark than are kept: items of one batch, or parts of
+/// one item, which only the end of them tells.
+#[test]
+fn a_mark_with_many_values_is_a_batch_or_an_item_as_its_end_says() {
+    let Some(python) = python() else { return };
+    let folder = folder();
+    run_python(
+        &python,
+        folder.path(),
+        "n = 200_000
+ints = b''.join(b'M' + (i % 65536).to_bytes(2, 'little') for i in range(n))
+pairs = b''.join(b'J' + i.to_bytes(4, 'little') + b'(K\\x01K\\x02t' for i in range(n))
+tuples = b''.join(b'(J' + i.to_bytes(4, 'little') + b'Nt' for i in range(n))
+shapes = {'list': b'](' + ints + b'e.', 'dict': b'}(' + pairs + b'u.', 'set': b'\\x8f(' + pairs.replace(b'(K\\x01K\\x02t', b'') + b'\\x90.',
+    'tuple': b'(' + tuples + b't.', 'single': b'](' + ints + b'ta.', 'singles': b'](' + ints + b'ta(' + ints + b'laK\\x07a.',
+    'inner': b'](K\\x01(' + ints + b'tK\\x02e(' + ints + b'e.'}
+for name, body in shapes.items():
+    with open(f'{folder}/{name}.pickle', 'wb') as f: f.write(b'\\x80\\x04' + body)"
+            .replace("\\\\", "\\")
+            .as_str(),
+    );
+    for (name, items, least) in [
+        ("list", 200_000, 5),
+        ("dict", 200_000, 5),
+        ("set", 200_000, 5),
+        ("tuple", 200_000, 5),
+        ("single", 1, 1),
+        ("singles", 3, 2),
+        ("inner", 200_003, 5),
+    ] {
+        let report = cut(folder.path(), name, Target::Bytes(100_000)).unwrap();
+        assert_eq!(report.items, items, "{name}");
+        assert!(report.segments.len() >= least, "{name}: {} segments", report.segments.len());
+    }
+    run_python(
+        &python,
+        folder.path(),
+        "for name in 'list', 'dict', 'set', 'tuple', 'single', 'singles', 'inner':
+    with open(f'{folder}/{name}.pickle', 'rb') as f: whole = pickle.load(f)
+    joined = []
+    for part in segments(name):
+        assert type(part) is type(whole), name
+        joined += part.items() if type(part) is dict else part
+    want = list(whole.items() if type(whole) is dict else whole)
+    assert sorted(joined) == sorted(want) if name == 'set' else joined == want, name",
+    );
+}
+
+/// What was finished stands; nothing half-written looks like a segment; no
+/// manifest promises the rest.
+#[test]
+fn damage_far_into_a_source_leaves_whole_segments_and_no_manifest() {
+    let folder = folder();
+    let whole = {
+        let mut pickle = b"\x80\x02](".to_vec();
+        for i in 0..25_000u32 {
+            pickle.extend_from_slice(b"(J");
+            pickle.extend_from_slice(&i.to_le_bytes());
+            pickle.extend_from_slice(b"T\xe8\x03\x00\x00");
+            pickle.extend_from_slice(&[b'x'; 1000]);
+            pickle.push(b't');
+            if i % 1000 == 999 {
+                pickle.extend_from_slice(b"e(");
+            }
+        }
+        pickle.extend_from_slice(b"e.");
+        pickle
+    };
+    let size = whole.len();
+    // The offset in bytes; what the message says.
+    for (name, at, damage, want) in [
+        ("cut", size - 1_000_500, None, "cut off"),
+        ("junk", size - 2_000_000, Some([0xff; 2000]), "no pickle opcode"),
+    ] {
+        let mut bytes = whole.clone();
+        match damage {
+            None => bytes.truncate(at),
+            Some(damage) => bytes[at..at + damage.len()].copy_from_slice(&damage),
+        }
+        std::fs::write(folder.path().join(format!("{name}.pickle")), &bytes).unwrap();
+        let said = cut(folder.path(), name, Target::Bytes(1_000_000)).unwrap_err().to_string();
+        assert!(said.contains(want) && said.contains("byte"), "{said}");
+        let out = folder.path().join(name);
+        assert!(!out.join("segments.json").exists(), "{name}");
+        let mut finished = 0;
+        for entry in std::fs::read_dir(&out).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "pickle") {
+                let segment = std::fs::read(&path).unwrap();
+                assert_eq!(segment.last(), Some(&b'.'), "{}", path.display());
+                extract(&Input::bytes("segment", segment), 0..1).unwrap();
+                finished += 1;
+            }
+        }
+        assert!(finished > 10, "{name}: {finished} segments");
+        let drafts = out.join(".picklet/tmp");
+        let left = std::fs::read_dir(drafts).into_iter().flatten().flatten();
+        assert!(
+            left.flat_map(|dir| std::fs::read_dir(dir.path()).into_iter().flatten())
+                .next()
+                .is_none()
+        );
+        // The same directory serves the source once it is whole.
+        std::fs::write(folder.path().join(format!("{name}.pickle")), &whole).unwrap();
+        let options = SplitOptions {
+            target: Target::Bytes(1_000_000),
+            existing: Existing::Overwrite,
+            ..SplitOptions::default()
+        };
+        assert_eq!(cut_with(folder.path(), name, &options).unwrap().items, 25_000);
+    }
 }

@@ -48,6 +48,10 @@ pub(crate) struct Items<'a, T: Trace = NoTrace> {
     mark: Option<Slot>,
     batch: bool,
     shown: usize,
+    /// Whether the first items of the open batch were shown already.
+    begun: bool,
+    /// The last mark that [`Items::is_batch`] looked at, and what it found.
+    looked: (Option<u64>, bool),
     /// Memo numbers that are the container itself.
     pub(crate) container_ids: Vec<u64>,
     last_end: u64,
@@ -97,6 +101,8 @@ impl<'a, T: Trace> Items<'a, T> {
             mark: None,
             batch: false,
             shown: 0,
+            begun: false,
+            looked: (None, false),
             container_ids: root.container_ids.clone(),
             last_end: root.body,
         })
@@ -142,6 +148,13 @@ impl<'a, T: Trace> Items<'a, T> {
                         Ok(Step::Unfit)
                     };
                 }
+                Event::Full if self.scanner.marks().len() == 1 => {
+                    if self.is_batch()? {
+                        return Ok(self.part_of_batch());
+                    }
+                    let count = self.scanner.spillable(1);
+                    self.scanner.forget(count);
+                }
                 Event::Full | Event::Traced | Event::Limit => return Ok(Step::Unfit),
                 Event::Op { opcode, at, end } => {
                     let marks = self.scanner.marks().len();
@@ -180,8 +193,30 @@ impl<'a, T: Trace> Items<'a, T> {
         Ok(())
     }
 
+    /// Whether the open mark, which has many values above it, is a batch's and
+    /// not an item's own.
+    fn is_batch(&mut self) -> Result<bool, Fault> {
+        let mark = self.scanner.marks().first().map(|mark| mark.slot.start);
+        if self.looked.0 != mark {
+            self.looked = (mark, self.scanner.closer()? == self.batch_closer);
+        }
+        Ok(self.looked.1)
+    }
+
+    /// The oldest items of a batch that is too long to wait for its end.
+    fn part_of_batch(&mut self) -> Step {
+        let mark = self.scanner.marks().first().map(|mark| mark.slot);
+        self.mark = mark.filter(|_| !self.begun);
+        self.batch = true;
+        self.begun = true;
+        self.shown = self.scanner.spillable(self.stride);
+        self.pending = Pending::Spill(self.shown);
+        Step::Piece
+    }
+
     fn batch(&mut self, at: u64, end: u64) -> Result<Step, Fault> {
-        self.mark = self.scanner.marks().first().map(|mark| mark.slot);
+        let mark = self.scanner.marks().first().map(|mark| mark.slot);
+        self.mark = mark.filter(|_| !std::mem::take(&mut self.begun));
         self.batch = true;
         self.found(at, end)
     }

@@ -57,7 +57,8 @@ pub(crate) enum Event {
     },
     /// STOP. The offset is the one after it.
     Stop(u64),
-    /// Too many slots with no mark below them: call [`Scanner::spill`].
+    /// Too many slots with no mark below them, or one that may be a batch's:
+    /// call [`Scanner::spill`] or [`Scanner::forget`].
     Full,
     /// The limit that the caller set is reached.
     Limit,
@@ -334,29 +335,49 @@ impl<'a> Scanner<'a> {
         self.spilled += count as u64;
     }
 
+    /// Forgets the oldest `count` slots above the last mark: they are no items.
+    pub(crate) fn forget(&mut self, count: usize) {
+        let region = self.marks.last().map_or(0, |mark| mark.height);
+        self.slots.copy_within(region + count..self.height, region);
+        self.height -= count;
+        if let Some(mark) = self.marks.last_mut() {
+            mark.spilled += count as u64;
+        }
+    }
+
+    /// What takes off the last mark, which has many values above it: scans
+    /// ahead to that operation.
+    pub(crate) fn closer(&self) -> Result<u8, Fault> {
+        let window = Window::new(self.window.source(), self.window.end());
+        let mut ahead = Scanner::new(window, self.offset, self.memo, self.gaps);
+        ahead.height = KEEP;
+        loop {
+            match ahead.run(&mut NoTrace)? {
+                Event::Op { opcode, .. } => return Ok(opcode),
+                Event::Full => ahead.spill(ahead.spillable(1)),
+                Event::Stop(_) | Event::Limit | Event::Traced => return Ok(STOP),
+            }
+        }
+    }
+
     /// Makes room for another slot. True when the caller must do it.
     fn make_room<T: Trace>(&mut self, trace: &mut T) -> Result<bool, Fault> {
         let region = self.marks.last().map_or(0, |mark| mark.height);
         let count = (self.height - region).saturating_sub(KEEP);
-        if count > KEEP && self.marks.is_empty() {
-            return Ok(true);
-        }
-        // The first mark may be that of a batch, whose slots are items.
-        let batch = self.batches && self.marks.len() == 1 && region == 0;
-        if count > KEEP && !batch {
-            self.slots.copy_within(region + count..self.height, region);
-            self.height -= count;
-            if let Some(mark) = self.marks.last_mut() {
-                mark.spilled += count as u64;
+        if count > KEEP {
+            // The first mark may be that of a batch, whose slots are items.
+            let batch = self.batches && self.marks.len() == 1 && region == 0;
+            if self.marks.is_empty() || batch {
+                return Ok(true);
             }
+            self.forget(count);
             trace.spilled(region, count);
             return Ok(false);
         }
-        let most = if batch { 4 * MAX_SLOTS } else { MAX_SLOTS };
-        if self.slots.len() >= most {
+        if self.slots.len() >= MAX_SLOTS {
             return Fault::bad(
                 self.offset,
-                format!("more than {most} values are on the stack here; this cannot be split"),
+                format!("more than {MAX_SLOTS} values are on the stack here; this cannot be split"),
             );
         }
         self.slots.resize(self.slots.len() * 2, Slot::default());
