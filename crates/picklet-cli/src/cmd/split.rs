@@ -211,7 +211,6 @@ pub(crate) fn run(
         existing,
         progress,
         interrupt: &interrupted,
-        ..SplitOptions::default()
     };
     split(input, &Location::new(out)?, &options)
 }
