@@ -371,11 +371,19 @@ impl Graph {
         // would move it there: so these go into the memo before they are popped.
         for index in 0..self.lost.len() {
             if let Some(&(_, id)) = self.lost.get(index)
-                && matches!(self.node(id), Node::Instance(_))
+                && self.looks_like_a_state_setter(id)
             {
                 self.memoise(id);
             }
         }
+    }
+
+    /// Whether it is a call whose first argument is an object that a call makes.
+    fn looks_like_a_state_setter(&self, id: Id) -> bool {
+        let Node::Instance(instance) = self.node(id) else { return false };
+        let Call::Reduce { args, .. } = instance.call else { return false };
+        let Node::Tuple(args) = self.node(args) else { return false };
+        args.first().is_some_and(|owner| matches!(self.node(*owner), Node::Instance(_)))
     }
 
     /// Marks what `start` refers to, and adds to `inner` what another walk began or passed.

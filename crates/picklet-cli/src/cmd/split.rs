@@ -25,7 +25,7 @@ Examples:
   picklet split big.pickle -o in --resume          go on where Ctrl-C stopped it
   zcat lines.jsonl.gz | picklet split - -o in      JSON Lines, a dict or list for each line
   picklet split scene.npy -o in --tile 512x512 --overlap 32
-                                                   an array in tiles; picklet stitch joins them";
+                                                   an array in tiles, joined by stitch";
 
 /// Cut a pickle into segments, each a plain pickle, without loading it
 ///
