@@ -133,7 +133,15 @@ impl FileReport {
 
 /// Scans the file at `path`. What cannot be read is a part of the report.
 pub fn scan_file(path: &Path, options: &Options) -> FileReport {
-    match Input::file(path) {
+    // As it lies there: what is compressed is for the walk, which reads damaged streams as far as
+    // they go and keeps to the limits.
+    let opened = match std::fs::File::open(path) {
+        Ok(file) if file.metadata().is_ok_and(|about| about.is_file()) => {
+            Input::read_at(path.to_string_lossy(), Box::new(file))
+        }
+        _ => Input::file(path),
+    };
+    match opened {
         Ok(input) => scan_input(&input, options),
         Err(error) => FileReport::unreadable(&path.to_string_lossy(), error.to_string()),
     }

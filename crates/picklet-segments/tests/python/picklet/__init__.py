@@ -1,9 +1,10 @@
 """A stand-in for the picklet package around the real picklet/worker.py, made of stock pickle.
 
 The engine's tests must not need the built extension. What stands in here is only what the worker
-asks of the package: load, dumps and publish.
+asks of the package: load, loads, dumps, read_file and publish.
 """
 
+import io
 import os
 import pickle
 
@@ -21,11 +22,20 @@ def load(file, *, allow=None, trust=False):
     return Plain(file).load()
 
 
+def loads(data, *, allow=None, trust=False):
+    return load(io.BytesIO(data), allow=allow, trust=trust)
+
+
 def dumps(obj):
     return pickle.dumps(obj, 4)
 
 
 class _picklet:
+    @staticmethod
+    def read_file(path):
+        with open(path, "rb") as file:
+            return file.read()
+
     @staticmethod
     def publish(directory, session, name, data):
         draft = os.path.join(directory, ".picklet", "tmp", session, f"py-{os.getpid()}")
