@@ -70,7 +70,8 @@ test-rust: $(VENV)/installed
 	cargo test --quiet --manifest-path fuzz/Cargo.toml --target-dir target --no-default-features --lib
 
 test-python: build $(VENV)/test-tools
-	$(BIN)/python -m mypy.stubtest picklet --ignore-disjoint-bases
+	$(BIN)/python -m mypy.stubtest picklet --ignore-disjoint-bases \
+	  --mypy-config-file pyproject.toml --allowlist crates/picklet-python/stubtest.allow
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
