@@ -17,6 +17,7 @@ from picklet.policy import Allow
 __all__ = [
     "DEFAULT_PROTOCOL",
     "HIGHEST_PROTOCOL",
+    "Conductor",
     "Directory",
     "Entry",
     "PicklerState",
@@ -35,6 +36,7 @@ __all__ = [
     "dump",
     "dumps",
     "extract",
+    "find_key",
     "load",
     "loads",
     "map",
@@ -49,6 +51,7 @@ __all__ = [
     "policy_to_toml",
     "preview",
     "publish",
+    "read_file",
     "reduce",
     "repair",
     "run",
