@@ -54,7 +54,7 @@ pub trait MapSegments {
     /// })?;
     /// assert_eq!((report.done, report.items), (4, 1000));
     /// let sums = picklet::segments::Segments::open(&out)?;
-    /// assert_eq!(picklet::from_slice::<u32>(&sums.read(0)?)?, (0..300).sum());
+    /// assert_eq!(picklet::from_slice::<u32>(&sums.read(0)?)?, (0..300).sum::<u32>());
     /// # std::fs::remove_dir_all(&directory)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
