@@ -82,7 +82,7 @@ $(VENV)/docs-tools: $(VENV)/build-tools
 docs: build $(VENV)/docs-tools
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps \
-	  -p picklet-codec -p picklet-segments -p picklet -p picklet-cli
+	  -p picklet-codec -p picklet-segments -p picklet-tiles -p picklet -p picklet-cli
 	@rm -rf target/site/rust && cp -r target/doc target/site/rust
 	@echo "target/site/index.html"
 

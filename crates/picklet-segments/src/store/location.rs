@@ -53,7 +53,7 @@ impl Location {
     /// `AZURE_STORAGE_ACCOUNT_NAME`, …). Nothing is asked of the network yet.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a URL of something else, and for any URL where
+    /// [`Error::Usage`](crate::Error::Usage) for a URL of something else, and for any URL where
     /// this crate was built without `object-store`.
     pub fn new(text: impl AsRef<Path>) -> Result<Self> {
         let path = text.as_ref();
