@@ -9,7 +9,7 @@
 #   make corpora       every real pickle of some packages, fetched from the network, is read
 #   make bench         picklet beside its peers, as ratios
 #   make fuzz          every fuzz target, FUZZ_SECONDS each
-#   make test-engines  one contract of map on Dask, Ray and Spark
+#   make test-engines  one contract of map on Dask, Ray and Spark; the stores on S3
 #   make clean         remove what the others made
 
 PYTHON ?= python3
@@ -129,7 +129,6 @@ test-engines: $(ENGINES)/installed
 	PICKLET_REQUIRE_S3=1 PICKLET_PYTHON=$(CURDIR)/$(ENGINES)/bin/python \
 	  cargo test --quiet --package picklet-segments --features object-store --test s3
 	PICKLET_REQUIRE_S3=1 $(ENGINES)/bin/python -m pytest crates/picklet-python/tests/test_urls.py
-
 
 clean:
 	rm -rf target $(VENV) $(ENGINES) build dist demo-out
