@@ -7,7 +7,7 @@
 #   make docs          the documentation in target/site/, the Rust reference included
 #   make wheels        dist/*.whl for every Python found, each installed and tried alone
 #   make corpora       every real pickle of some packages, fetched from the network, is read
-#   make bench         picklet beside its peers, as ratios
+#   make bench         picklet beside its peers, as ratios, into docs/benchmarks.md
 #   make fuzz          every fuzz target, FUZZ_SECONDS each
 #   make test-engines  one contract of map on Dask, Ray and Spark; the stores on S3
 #   make clean         remove what the others made
@@ -98,11 +98,18 @@ corpora: $(VENV)/build-tools
 	$(PYTHON) testdata/corpora.py target/corpora
 	cargo test --quiet --package picklet --test corpora -- --ignored
 
-bench: build $(VENV)/test-tools
+$(VENV)/bench-tools: $(VENV)/build-tools
+	$(PIP) --group bench
+	@touch $@
+
+# Each benchmark records its tables in target/bench/; the page and its plots are made of them.
+bench: build $(VENV)/test-tools $(VENV)/bench-tools
+	rm -rf target/bench
 	$(BIN)/python crates/picklet-bench/python/main_job.py
 	$(BIN)/python crates/picklet-bench/python/codec.py
 	$(BIN)/python crates/picklet-bench/python/map_cost.py
 	cargo bench --package picklet-bench
+	$(BIN)/python crates/picklet-bench/python/evidence.py
 
 # Each target starts from the seeds in the tree; what it finds worth keeping goes to fuzz/corpus.
 fuzz:

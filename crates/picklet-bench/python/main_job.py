@@ -20,7 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from whole_process import interleave, table
+from whole_process import interleave, report
 
 HERE = Path(__file__).resolve().parent
 PICKLET = HERE.parents[2] / "target" / "release" / "picklet"
@@ -62,7 +62,9 @@ def main():
         # In a process of its own: a process's peak memory begins with that of the one it comes from.
         code = f"import main_job; main_job.write({str(source)!r}, {options.records})"
         subprocess.run([sys.executable, "-c", code], check=True)
-        print(f"{options.records:,} dict records, {source.stat().st_size / 1e6:,.0f} MB\n")
+        print(
+            f"{options.records:,} dict records, {source.stat().st_size / 1e6:,.0f} MB", flush=True
+        )
 
         def fresh(_name):
             shutil.rmtree(out, ignore_errors=True)
@@ -73,8 +75,11 @@ def main():
             "stock load, slice, dump": [*peer, "split", str(source), str(out), count],
             "picklet split": [str(PICKLET), "split", str(source), "-o", str(out), "--count", count],
         }
-        print("Split into 20 segments")
-        print(*table(interleave(split, options.rounds, fresh), next(iter(split))), sep="\n")
+        command = f"python crates/picklet-bench/python/main_job.py --rounds {options.rounds}"
+        what = f"{options.records:,} dict records, {source.stat().st_size / 1e6:,.0f} MB"
+        title = "Split a pickle into 20 segments"
+        runs = interleave(split, options.rounds, fresh)
+        report("main-job-split", title, command, runs, next(iter(split)), what)
 
         job = {
             "plain loop": [*peer, "loop", str(source), str(out), count],
@@ -85,8 +90,9 @@ def main():
                 *("--python", sys.executable),
             ],
         }
-        print("\nSplit, map a cheap function, save")
-        print(*table(interleave(job, options.rounds, fresh), next(iter(job))), sep="\n")
+        title = "Split, map a cheap function, save: the main job on two workers"
+        runs = interleave(job, options.rounds, fresh)
+        report("main-job", title, command, runs, next(iter(job)), what)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import evidence
+
 
 @dataclass
 class Runs:
@@ -91,6 +93,30 @@ def interleave(commands, rounds, before=lambda name: None):
                 results[name].seconds.append(seconds)
                 results[name].peak.append(peak)
     return results
+
+
+def report(name, title, command, results, baseline, note=""):
+    """Print the results under their title, and record them for the page of benchmarks."""
+    print(f"\n{title}")
+    print(*table(results, baseline), sep="\n", flush=True)
+    base = results[baseline]
+    rows = [
+        (
+            way,
+            [
+                evidence.Cell.of([b / s for b, s in zip(base.seconds, runs.seconds, strict=True)]),
+                evidence.Cell.of(
+                    [m / b for b, m in zip(base.peak, runs.peak, strict=True)],
+                    f"{statistics.median(runs.peak) / 2**20:,.0f} MiB",
+                ),
+            ],
+        )
+        for way, runs in results.items()
+    ]
+    columns, better = ["speed", "peak memory of all processes"], ["more", "less"]
+    evidence.record(
+        name, title, command, columns, rows, baseline=baseline, better=better, note=note
+    )
 
 
 def table(results, baseline):
