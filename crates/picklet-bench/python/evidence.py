@@ -116,45 +116,55 @@ def losses(table):
 
 
 def plot(table, path):
-    """Draw the table's first column, or all of a table of payloads, as horizontal bars."""
+    """Draw the table's first column, or all of a table of payloads, as points on a log scale.
+
+    Points and not bars: a bar begins somewhere, and a logarithmic scale has no zero to begin at.
+    """
     import matplotlib
 
     matplotlib.use("svg")
     # The same bytes for the same figures: no date, no random ids.
     matplotlib.rcParams.update({"svg.hashsalt": "picklet", "svg.fonttype": "none"})
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
-    columns = range(len(table["columns"])) if table["baseline"] is None else range(1)
+    payloads = table["baseline"] is None
+    columns = range(len(table["columns"]) if payloads else 1)
     rows = table["rows"]
-    thickness = 0.8 / len(columns)
-    figure, axes = pyplot.subplots(figsize=(8, 0.9 + 0.3 * len(rows) * max(1, len(columns) / 2)))
+    figure, axes = pyplot.subplots(figsize=(8, 1 + 0.32 * len(rows)))
     for at in columns:
         cells = [(place, cells[at]) for place, (_, cells) in enumerate(rows) if cells[at]]
-        ratios = [cell["ratio"] for _, cell in cells]
-        spread = [
-            [cell["ratio"] - cell["low"] for _, cell in cells],
-            [cell["high"] - cell["ratio"] for _, cell in cells],
+        colors = [
+            "#d1495b" if row.startswith("picklet") else "#66727c"
+            for row, cells in rows
+            if cells[at]
         ]
-        axes.barh(
-            [place + thickness * (at - (len(columns) - 1) / 2) for place, _ in cells],
-            ratios,
-            thickness * 0.9,
-            xerr=spread,
-            ecolor="#444444",
-            label=table["columns"][at],
-        )
+        for (place, cell), color in zip(cells, colors, strict=True):
+            spread = [[cell["ratio"] - cell["low"]], [cell["high"] - cell["ratio"]]]
+            axes.errorbar(
+                [cell["ratio"]],
+                [place + (at - (len(columns) - 1) / 2) * 0.7 / len(columns)],
+                xerr=spread,
+                fmt="o",
+                color=f"C{at}" if payloads else color,
+                label=table["columns"][at] if payloads and place == cells[0][0] else None,
+            )
     axes.set_yticks(range(len(rows)), [row for row, _ in rows])
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xscale("log")
+    # At least from a half to twice, so that there are ticks to read by.
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, 0.45), max(high, 2.2))
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}x")
-    axes.xaxis.set_minor_formatter(lambda value, _: "")
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
+    axes.grid(axis="x", color="#dddddd")
     axes.axvline(1, color="#444444", linewidth=1)
     if len(columns) > 1:
-        axes.legend(fontsize="small")
-    axes.set_xlabel("ratio, logarithmic" if len(columns) > 1 else table["columns"][0])
+        axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    else:
+        axes.set_xlabel(table["columns"][0])
     axes.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
     pyplot.close(figure)
 
 

@@ -2,13 +2,16 @@
 
 A page's blocks run in order in one empty folder. A `text` block after one that was run is what it
 prints, with `...` for what differs from run to run. `<!-- skip: REASON -->` before a block leaves
-it out; `<!-- engines -->` leaves it to `make test-engines`. The package is not imported here, so
+it out; `<!-- engines -->` leaves it to `make test-engines`. What a block leaves running (`command &`)
+is ended with its page. The package is not imported here, so
 that the pages can be run against a wheel that is installed elsewhere.
 """
 
+import contextlib
 import doctest
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -20,28 +23,38 @@ BLOCK = re.compile(
 def blocks(text):
     """(mark, language, code, what it prints or None) of each block that can be run."""
     found = BLOCK.findall(text)
-    following = [*found[1:], ("", "", "")]
+    following = [*found, ("", "", "")][1:]
     for (mark, language, code), (_, next_language, shown) in zip(found, following, strict=True):
         if language in ("python", "sh"):
             yield mark, language, code, shown if next_language == "text" else None
 
 
-def run_page(text, folder, python):
-    """Runs a page's blocks in `folder` with the interpreter `python`, and gives how many ran."""
+def run_page(text, folder, python, engines=False):
+    """Runs a page's blocks in `folder` with the interpreter `python`, and gives how many ran.
+
+    Those marked `engines` run too where the engines are installed, as `engines` says.
+    """
     path = os.pathsep.join([str(Path(python).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONIOENCODING": "utf-8"}
     same = doctest.OutputChecker().check_output
-    count = 0
-    for mark, language, code, shown in blocks(text):
-        if mark:
-            continue
-        command = [python, "-"] if language == "python" else ["bash", "-eu"]
-        done = subprocess.run(
-            command, input=code, text=True, encoding="utf-8", cwd=folder, env=environment,
-            capture_output=True, timeout=120,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
-        if shown is not None:
-            assert same(shown, done.stdout, doctest.ELLIPSIS), f"{code}\n{done.stdout}"
-        count += 1
+    count, started = 0, []
+    try:
+        for mark, language, code, shown in blocks(text):
+            if mark.startswith("skip") or (mark == "engines" and not engines):
+                continue
+            command = [python, "-"] if language == "python" else ["bash", "-eu"]
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                text=True, encoding="utf-8", cwd=folder, env=environment, start_new_session=True,
+            )  # fmt: skip
+            started.append(process.pid)
+            stdout, stderr = process.communicate(code, timeout=120)
+            assert process.returncode == 0, f"{code}\n{stdout}\n{stderr}"
+            if shown is not None:
+                assert same(shown, stdout, doctest.ELLIPSIS), f"{code}\n{stdout}"
+            count += 1
+    finally:
+        for group in started:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
     return count

@@ -22,6 +22,19 @@ def test_it_is_a_lazy_sequence_of_what_the_files_hold(hundred):
     assert bool(hundred)
 
 
+@pytest.mark.parametrize("protocol", [2, pickle.HIGHEST_PROTOCOL])
+def test_a_pickle_of_it_is_its_place_and_its_rules(hundred, protocol, tmp_path, monkeypatch):
+    named = picklet.open("숫자", allow=["shop.Order"])
+    pickled = pickle.dumps((named, named.items), protocol)
+    monkeypatch.chdir(tmp_path.parent)  # where a worker stands is not where it was opened
+    again, items = pickle.loads(pickled)
+    assert again.load() == list(range(100))
+    assert items[77] == 77
+    assert again._policy == named._policy
+    with pytest.raises(picklet.UntrustedGlobalError):
+        picklet.loads(pickled)
+
+
 def test_slices_are_lazy_too(hundred):
     hundred.paths[2].unlink()
     some = hundred[1:]

@@ -67,7 +67,7 @@ pub(crate) struct Cut {
     /// Items in a segment
     #[arg(long, value_name = "ITEMS", value_parser = number, group = "target")]
     count: Option<u64>,
-    /// Cut many segments to make
+    /// How many segments to make, of even bytes
     #[arg(long, value_name = "N", value_parser = number, group = "target")]
     parts: Option<u64>,
     /// Segments are called NAME-00000.pickle, NAME-00001.pickle …

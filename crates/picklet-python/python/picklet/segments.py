@@ -51,6 +51,10 @@ def open(path: str | os.PathLike[str], *, allow: Allow = None, trust: bool = Fal
     return Segments(_picklet.Directory(os.fspath(path)), LoadRules.of(allow, trust))
 
 
+def _reopened(location: str, allow: tuple[str, ...], trust: bool) -> Segments:
+    return Segments(_picklet.Directory(location), LoadRules(allow, trust))
+
+
 class Segments(Sequence[Any]):
     """The segments of one data set: a lazy sequence of what each file holds.
 
@@ -76,6 +80,11 @@ class Segments(Sequence[Any]):
         self._directory = directory
         self._policy = policy
         self._items: Items | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the place and the rules of loading: whoever unpickles it opens it anew."""
+        where = os.path.abspath(self.location) if "://" not in self.location else self.location
+        return _reopened, (where, self._policy.allow, self._policy.trust)
 
     @property
     def location(self) -> str:
@@ -439,6 +448,10 @@ class Items:
         self._directory = directory
         self._policy = policy
         self._firsts = list(itertools.accumulate(self._counts(), initial=0))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the segments whose items these are."""
+        return operator.attrgetter("items"), (Segments(self._directory, self._policy),)
 
     def __len__(self) -> int:
         """Give the number of items in all segments."""
