@@ -98,8 +98,10 @@ corpora: $(VENV)/build-tools
 	$(PYTHON) testdata/corpora.py target/corpora
 	cargo test --quiet --package picklet --test corpora -- --ignored
 
+# patchify asks for numpy 1, and runs with 2.
 $(VENV)/bench-tools: $(VENV)/build-tools
 	$(PIP) --group bench
+	$(PIP) --no-deps patchify==0.2.3
 	@touch $@
 
 # Each benchmark records its tables in target/bench/; the page and its plots are made of them.
@@ -108,6 +110,7 @@ bench: build $(VENV)/test-tools $(VENV)/bench-tools
 	$(BIN)/python crates/picklet-bench/python/main_job.py
 	$(BIN)/python crates/picklet-bench/python/codec.py
 	$(BIN)/python crates/picklet-bench/python/map_cost.py
+	$(BIN)/python crates/picklet-bench/python/tiles.py
 	cargo bench --package picklet-bench
 	$(BIN)/python crates/picklet-bench/python/evidence.py
 

@@ -1,27 +1,30 @@
-"""Tiles of a large picture, beside what people use: time and peak memory of whole processes.
+"""Tiles of a large picture beside what people use: cut, and stitched again.
 
-    python tiles.py [--side 8192] [--tile 512] [--rounds 3] [--program picklet]
+    python tiles.py [--side 8192] [--tile 512] [--overlap 32] [--rounds 3] [--folder DIR]
 
-Each makes pickles of all tiles of one RGB picture, without overlap (patchify has none at the
-ends). All run in turn within each round, so that what else the machine does hits all alike;
-every one is a process of its own, whose peak memory is the operating system's word (ru_maxrss).
-Peers that are not installed are named and left out: pip install tifffile zarr patchify tiler.
+Three comparisons on one RGB picture of 8 bits, in interleaved rounds of whole processes:
 
-picklet syncs every tile to the disk, digests it and writes a manifest; the others do not.
+- cut: pickles of all tiles, without overlap (patchify has none at the ends), from the form that
+  each reads best;
+- stitch: those tiles become a `.npy` again;
+- blend: tiles with overlap become one by a Hann window, which of the peers tiler alone has.
+
+picklet digests every tile and writes a manifest, and on a disk (`--folder`) it syncs each file; the
+others do not. Peak memory is that of whole processes, mapped pages of files included.
 """
 
-from __future__ import annotations
-
 import argparse
-import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from whole_process import interleave, report
+
+HERE = Path(__file__).resolve().parent
+PICKLET = HERE.parents[2] / "target" / "release" / "picklet"
 
 SAVE = """
 import os, pickle, sys
@@ -41,11 +44,11 @@ for row in range(0, side, tile):
         number += 1
 """
 
-PEERS = {
-    "numpy mmap": "import numpy\nwhole = numpy.load(source, mmap_mode='r')" + SLICED,
-    "numpy load": "import numpy\nwhole = numpy.load(source)" + SLICED,
-    "tifffile memmap": "import numpy, tifffile\nwhole = tifffile.memmap(source + '.tif')" + SLICED,
-    "zarr": "import numpy, zarr\nwhole = zarr.open(source + '.zarr', mode='r')" + SLICED,
+CUT = {
+    "numpy, loaded": "import numpy\nwhole = numpy.load(source)" + SLICED,
+    "numpy, memory-mapped": "import numpy\nwhole = numpy.load(source, mmap_mode='r')" + SLICED,
+    "tifffile.memmap": "import numpy, tifffile\nwhole = tifffile.memmap(source + '.tif')" + SLICED,
+    "zarr slicing": "import numpy, zarr\nwhole = zarr.open(source + '.zarr', mode='r')" + SLICED,
     "patchify": """
 import numpy
 from patchify import patchify
@@ -66,107 +69,145 @@ for number, block in tiler(whole):
 """,
 }
 
+LOAD = """
+import numpy, pickle, sys
+tiles, out, side, tile, overlap = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
+def load(number):
+    with open(f"{tiles}/data-{number:05}.pickle", "rb") as file:
+        return pickle.load(file)
+"""
 
-def measured(command: list[str]) -> tuple[float, float]:
-    """Seconds and megabytes of one process."""
-    began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"failed: {command}")
-    return time.perf_counter() - began, usage.ru_maxrss / 1000
+STITCH = {
+    "numpy, memory-mapped": """
+whole = numpy.lib.format.open_memmap(out, "w+", "u1", (side, side, 3))
+number = 0
+for row in range(0, side, tile):
+    for column in range(0, side, tile):
+        whole[row:row + tile, column:column + tile] = load(number)
+        number += 1
+whole.flush()
+""",
+    "patchify": """
+from patchify import unpatchify
+count = side // tile
+blocks = numpy.stack([load(number) for number in range(count * count)])
+blocks = blocks.reshape(count, count, 1, tile, tile, 3)
+numpy.save(out, unpatchify(blocks, (count * tile, count * tile, 3)))
+""",
+    "tiler": """
+from tiler import Merger, Tiler
+tiler = Tiler((side, side, 3), (tile, tile, 3), channel_dimension=2)
+merger = Merger(tiler)
+for number in range(len(tiler)):
+    merger.add(number, load(number))
+numpy.save(out, merger.merge(dtype="u1"))
+""",
+}
+
+# tiler counts an overlap once, between two tiles; picklet counts it on each side of a core. So its
+# tiles are those of picklet if they are as large as a window and overlap by two halos.
+BLEND = {
+    "tiler": """
+from tiler import Merger, Tiler
+shape, window = (side, side, 3), tile + 2 * overlap
+tiler = Tiler(shape, (window, window, 3), overlap=2 * overlap, channel_dimension=2)
+new_shape, padding = tiler.calculate_padding()
+tiler.recalculate(data_shape=new_shape)
+merger = Merger(tiler, window="hann")
+for number in range(len(tiler)):
+    merger.add(number, load(number))
+numpy.save(out, merger.merge(extra_padding=padding, dtype="u1"))
+""",
+}
 
 
-def picture(side: int, folder: Path) -> None:
-    """A picture in each form that a peer reads, written row by row."""
+def picture(side, path):
+    """Write a picture row by row, in each form that a peer reads."""
     import numpy
+    import tifffile
+    import zarr
 
-    path = folder / "picture.npy"
     whole = numpy.lib.format.open_memmap(path, "w+", "u1", (side, side, 3))
     for row in range(0, side, 512):
         rows = min(512, side - row)
-        whole[row : row + rows] = numpy.random.default_rng(row).integers(
-            0, 256, (rows, side, 3), dtype="u1"
-        )
+        noise = numpy.random.default_rng(row)
+        whole[row : row + rows] = noise.integers(0, 256, (rows, side, 3), dtype="u1")
     whole.flush()
-    if has("tifffile"):
-        import tifffile
-
-        tifffile.imwrite(f"{path}.tif", whole, photometric="rgb")
-    if has("zarr"):
-        import zarr
-
-        store = zarr.create_array(
-            f"{path}.zarr", shape=whole.shape, chunks=(512, 512, 3), dtype="u1", compressors=None
-        )
-        store[:] = whole
+    tifffile.imwrite(f"{path}.tif", whole, photometric="rgb")
+    store = zarr.create_array(
+        f"{path}.zarr", shape=whole.shape, chunks=(512, 512, 3), dtype="u1", compressors=None
+    )
+    store[:] = whole
 
 
-def has(module: str) -> bool:
-    """Whether a peer is installed and runs."""
-    done = subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True)
-    return done.returncode == 0
+def main():
+    """Write the picture, run the comparisons, print their tables."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--side", type=int, default=8192, help="a multiple of --tile")
+    parser.add_argument("--tile", type=int, default=512)
+    parser.add_argument("--overlap", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=None, help="where to write (default: RAM)")
+    options = parser.parse_args()
+    if options.side % options.tile:
+        parser.error("patchify takes whole tiles only: --side must be a multiple of --tile")
+    folder = options.folder or (Path("/dev/shm") if Path("/dev/shm").is_dir() else None)
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        compare(options, Path(work))
 
 
-def main() -> None:
-    """Measure all in turn; print a table, and JSON with --json."""
-    options = argparse.ArgumentParser()
-    options.add_argument("--side", type=int, default=8192)
-    options.add_argument("--tile", type=int, default=512)
-    options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--program", default="picklet")
-    options.add_argument("--folder", help="where to work; a temporary folder")
-    options.add_argument("--json", action="store_true")
-    options.add_argument("--make", help=argparse.SUPPRESS)
-    asked = options.parse_args()
-    if asked.make:
-        picture(asked.side, Path(asked.make))
-        return
-    folder = Path(tempfile.mkdtemp(prefix="picklet-bench-", dir=asked.folder))
-    try:
-        # In a process of its own: a child's peak counts from that of the process that starts it.
-        make = [sys.executable, __file__, "--side", str(asked.side), "--make", str(folder)]
-        subprocess.run(make, check=True)
-        source = folder / "picture.npy"
-        table = rounds(asked, folder, source)
-        if asked.json:
-            print(json.dumps(table))
-    finally:
-        shutil.rmtree(folder)
+def compare(options, work):
+    """Run the comparisons in the folder `work`."""
+    side, tile, overlap = (str(n) for n in (options.side, options.tile, options.overlap))
+    source, out, whole = work / "picture.npy", work / "out", work / "whole.npy"
+    # In a process of its own: a child's peak memory begins with that of the process it comes from.
+    code = f"import tiles; tiles.picture({side}, {str(source)!r})"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=HERE)
+    what = (
+        f"{side} x {side} RGB, {source.stat().st_size / 1e6:,.0f} MB, in tiles of {tile} x {tile}"
+    )
+    command = (
+        f"python crates/picklet-bench/python/tiles.py --side {side} --tile {tile} "
+        f"--overlap {overlap} --rounds {options.rounds}"
+    )
+    print(what, flush=True)
 
+    def fresh(_name):
+        shutil.rmtree(out, ignore_errors=True)
+        whole.unlink(missing_ok=True)
 
-def rounds(asked: argparse.Namespace, folder: Path, source: Path) -> dict[str, list[float]]:
-    """Median seconds and peak megabytes of each."""
-    out = folder / "out"
-    tile = str(asked.tile)
-    commands = {
-        "picklet": [
-            asked.program, "split", str(source), "-o", str(out), "--tile", f"{tile}x{tile}",
-        ]
-    }  # fmt: skip
-    for name, code in PEERS.items():
-        module = name.split()[0]
-        if has(module):
-            commands[name] = [sys.executable, "-c", SAVE + code, str(source), str(out), tile]
-        else:
-            print(f"SKIPPED: {module} is not installed", file=sys.stderr)
-    figures: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
-    for _ in range(asked.rounds):
-        for name, command in commands.items():
-            figures[name].append(measured(command))
-            shutil.rmtree(out)
-    table = {
-        name: [
-            round(statistics.median(seconds for seconds, _ in runs), 2),
-            round(max(memory for _, memory in runs), 1),
-        ]
-        for name, runs in figures.items()
-    }
-    for name, (seconds, memory) in table.items():
-        if not asked.json:
-            print(f"{name:16} {seconds:8.2f} s {memory:9.1f} MB")
-    return table
+    def picklet(*words):
+        return [str(PICKLET), *map(str, words)]
+
+    ways = {"picklet split --tile": picklet("split", source, "-o", out, "--tile", f"{tile}x{tile}")}
+    for name, text in CUT.items():
+        ways[name] = [sys.executable, "-c", SAVE + text, str(source), str(out), tile]
+    runs = interleave(ways, options.rounds, fresh)
+    report("tiles-cut", "Cut a picture into tiles", command, runs, "tifffile.memmap", what)
+
+    def stitched(name, title, ways, baseline, mode, *cut):
+        """Cut tiles once, and compare what joins them."""
+        tiles = work / name
+        done = [*picklet("split", source, "-o", tiles, "--tile", f"{tile}x{tile}"), *cut]
+        subprocess.run(done, check=True, stdout=subprocess.DEVNULL)
+        words = [str(tiles), str(whole), side, tile, overlap]
+        commands = {
+            f"picklet stitch --mode {mode}": picklet("stitch", tiles, "-o", whole, "--mode", mode)
+        }
+        for way, text in ways.items():
+            commands[way] = [sys.executable, "-c", LOAD + text, *words]
+        runs = interleave(commands, options.rounds, fresh)
+        report(name, title, command, runs, baseline, what)
+        shutil.rmtree(tiles)
+
+    title = "Stitch tiles to a picture"
+    stitched("tiles-stitch", title, STITCH, "numpy, memory-mapped", "crop")
+    title = f"Blend tiles that overlap by {overlap} on each side, by a Hann window"
+    # Padded on all sides, as tiler has them.
+    padded = ("--overlap", overlap, "--edge", "reflect")
+    stitched("tiles-blend", title, BLEND, "tiler", "hann", *padded)
 
 
 if __name__ == "__main__":
+    os.environ["PYTHONWARNINGS"] = "ignore"  # of the peers
     main()

@@ -9,7 +9,7 @@ use picklet_tiles::{
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::directory::{Directory, existing_of, location};
+use crate::directory::{Directory, compression_of, existing_of, location};
 use crate::errors::{IntoPython as _, Raised};
 
 /// How to cut, from keyword arguments whose defaults the package has chosen.
@@ -22,6 +22,8 @@ struct TileOptions {
     member: Option<String>,
     page: Option<usize>,
     name: String,
+    compress: Option<String>,
+    sha256: bool,
     existing: String,
 }
 
@@ -38,6 +40,7 @@ fn tiles_of(
 ) -> PyResult<()> {
     let raised = Raised::default();
     let existing = existing_of(&options.existing)?;
+    let compression = compression_of(options.compress.as_deref())?;
     let out = location(out).or_raise(py)?;
     let work = || -> Result<()> {
         let mut input = Input::file(source)?;
@@ -51,6 +54,8 @@ fn tiles_of(
             overlap: options.overlap,
             edge: options.edge.parse()?,
             name: &options.name,
+            compression,
+            sha256: options.sha256,
             existing,
             interrupt: &|| raised.interrupted(),
             ..CutOptions::default()

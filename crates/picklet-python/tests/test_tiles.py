@@ -1,11 +1,13 @@
 """Tiles: numpy says what each must hold, and what stitching must give."""
 
+import hashlib
 import itertools
 import json
 import os
 import pathlib
 import pickle
 import random
+import shutil
 import warnings
 
 import picklet
@@ -230,6 +232,122 @@ def test_unchanged_tiles_blend_to_the_source(mode, dtype):
     assert (np.load("whole.npy") == array).all()
 
 
+def where(tile, info):
+    """The core's first element on each axis, all over the tile."""
+    return np.full(tile.shape, sum(low for low, _ in info.window["core"]), "i4")
+
+
+def fails_at_one(tile, info):
+    if info.index == 1:
+        raise ValueError("this one")
+    return tile
+
+
+def test_what_was_mapped_is_stitched_and_mapped_again_without_its_inputs():
+    array = np.arange(40 * 50, dtype="u2").reshape(40, 50)
+    tiles = picklet.tiles(array, "tiles", tile=(16, 20), overlap=3)
+    mapped = tiles.map(fails_at_one, "first/mapped", on_error="quarantine", workers=1)
+    assert len(mapped) == 8
+    shutil.rmtree("tiles")
+    os.rename("first", "elsewhere")
+    with pytest.raises(
+        picklet.SegmentsError, match=r"1 of 9 tiles .*data-00001 \(quarantined; 0:16, 20:40\)"
+    ):
+        picklet.stitch("elsewhere/mapped", "whole.npy")
+    assert picklet.stitch("elsewhere/mapped", "whole.npy", fill=7).filled == ("data-00001",)
+    want = array.copy()
+    want[:16, 20:40] = 7
+    assert (np.load("whole.npy") == want).all()
+    assert picklet.preview("elsewhere/mapped", "seen.png").missing == ("data-00001",)
+    again = picklet.open("elsewhere/mapped").map(where, "again", workers=1)
+    shutil.rmtree("elsewhere")
+    picklet.stitch(again, "again.npy", fill=-1)
+    whole = np.load("again.npy")
+    assert {(r, c): int(whole[r, c]) for r in (0, 16, 32) for c in (0, 20, 40)} == {
+        (r, c): -1 if (r, c) == (0, 20) else r + c for r in (0, 16, 32) for c in (0, 20, 40)
+    }
+
+
+def test_a_tile_that_lies_elsewhere_is_mapped_anew():
+    black = np.zeros((8, 8), "u1")
+    picklet.tiles(black, "tiles", tile=(4, 8)).map(where, "out", workers=1)
+    # The same bytes at other places.
+    other = picklet.tiles(np.zeros((4, 16), "u1"), "tiles", tile=(4, 8), overwrite=True)
+    picklet.stitch(other.map(where, "out", workers=1), "whole.npy")
+    whole = np.load("whole.npy")
+    assert whole.shape == (4, 16)
+    assert (whole[:, :8] == 0).all()
+    assert (whole[:, 8:] == 8).all()
+    # And what is no tile any more has no grid.
+    picklet.split(["a", "b"], "lists", count=1).map(len, "out", workers=1)
+    with pytest.raises(picklet.UnpicklingError, match="holds no tiles"):
+        picklet.stitch("out", "whole.npy")
+
+
+@pytest.mark.parametrize("compress", ["zstd", "gzip"])
+def test_tiles_are_stored_compressed_and_with_their_sha256(compress):
+    array = np.arange(40 * 50, dtype="f4").reshape(40, 50)
+    tiles = picklet.tiles(array, "tiles", tile=(16, 20), overlap=3, compress=compress, sha256=True)
+    ending = {"zstd": ".pickle.zst", "gzip": ".pickle.gz"}[compress]
+    assert [path.name for path in tiles.paths] == [f"data-{n:05}{ending}" for n in range(9)]
+    sums = pathlib.Path("tiles/SHA256SUMS").read_text().splitlines()
+    said = {line.split()[1].lstrip("*"): line.split()[0] for line in sums}
+    for path in tiles.paths:
+        assert said[path.name] == hashlib.sha256(path.read_bytes()).hexdigest()
+    tiles.paths[3].unlink()
+    with pytest.raises(picklet.SegmentsError, match=r"data-00003 \(its file is gone"):
+        picklet.stitch("tiles", "whole.npy")
+    picklet.tiles(
+        array, "tiles", tile=(16, 20), overlap=3, compress=compress, sha256=True, resume=True
+    )
+    for mode in "crop", "hann":
+        picklet.stitch("tiles", "whole.npy", mode=mode)
+        assert np.allclose(np.load("whole.npy"), array, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["mean", "hann", "max"])
+@pytest.mark.parametrize("overlap", [0, 3, 9, 40])
+def test_blending_gives_the_same_bytes_however_the_axes_lie(mode, overlap):
+    """Channels first and last, complex numbers, halos larger than tiles; twice the same."""
+    rng = np.random.default_rng(overlap)
+    array = rng.integers(0, 60000, (3, 29, 22), dtype="u2")
+    first = picklet.tiles(array, "first", tile=(None, 7, 5), overlap=(0, overlap, overlap))
+    last = picklet.tiles(
+        np.ascontiguousarray(array.transpose(1, 2, 0)), "last", tile=(7, 5), overlap=overlap
+    )
+    scattered = first.map(scrambled_by_place, "first-mapped", workers=0)
+    also = last.map(scrambled_by_place, "last-mapped", workers=0)
+    for times in range(2):
+        picklet.stitch(scattered, f"first-{times}.npy", mode=mode)
+        picklet.stitch(also, f"last-{times}.npy", mode=mode)
+    one, other = (np.load(f"{name}-0.npy") for name in ("first", "last"))
+    assert (one == other.transpose(2, 0, 1)).all()
+    for name in "first", "last":
+        assert (
+            pathlib.Path(f"{name}-0.npy").read_bytes() == pathlib.Path(f"{name}-1.npy").read_bytes()
+        )
+    blocks = [pickle.loads(path.read_bytes()) for path in also.paths]
+    manifest = json.loads(pathlib.Path("last/segments.json").read_text())
+    windows = [entry["window"]["halo"] for entry in manifest["segments"]]
+    want = blended(list(zip(windows, blocks, strict=True)), other.shape, mode)
+    assert np.abs(other.astype("i8") - want.astype("i8")).max() <= (mode != "max")
+    if mode != "max":
+        complex_ = last.map(as_complex, "complex", workers=0)
+        picklet.stitch(complex_, "complex.npy", mode=mode)
+        whole = np.load("complex.npy")
+        source = array.transpose(1, 2, 0)
+        assert np.allclose(whole, source + 1j * source[..., ::-1], rtol=1e-6)
+
+
+def scrambled_by_place(tile, info):
+    """Tiles that differ where they overlap, alike for all orders of axes."""
+    return tile + np.uint16(info.index * 37 % 5000)
+
+
+def as_complex(tile):
+    return tile + 1j * tile[..., ::-1]
+
+
 def test_missing_tiles_are_filled_where_nobody_else_has_them():
     array = np.full((20, 20), 5, "f4")
     cut = picklet.tiles(array, "tiles", tile=(10, 10), overlap=2)
@@ -388,6 +506,32 @@ def test_planar_tiff_and_pages_of_different_sizes():
     with pytest.raises(picklet.UnpicklingError, match="pages of different sizes"):
         picklet.tiles("pages.tif", "none", tile=(8, 8))
     around("pages.tif", picture((15, 20)), page=1)
+
+
+def test_files_that_were_cut_off_are_refused_in_one_line(tmp_path):
+    image, tifffile = pytest.importorskip("PIL.Image"), pytest.importorskip("tifffile")
+    rng = np.random.default_rng(4)
+    array = rng.integers(0, 256, (90, 70, 3), dtype="u1")
+    image.fromarray(array).save("사진.png")
+    image.fromarray(array).save("사진.jpg")
+    image.fromarray(array).save("점진.jpg", progressive=True)
+    tifffile.imwrite("사진.tif", array, photometric="rgb")
+    np.save("배열.npy", array)
+    np.savez("배열.npz", a=array)
+    np.savez_compressed("작은 배열.npz", a=array)
+    with open("배열.pickle", "wb") as file:
+        pickle.dump(array, file)
+    for source in sorted(tmp_path.iterdir()):
+        data = source.read_bytes()
+        picklet.tiles(source, "whole", tile=(40, 40), overwrite=True)
+        for end in 0, 1, 4, 8, 9, 60, len(data) // 2, len(data) - 20, len(data) - 5:
+            path = tmp_path / f"잘린 {source.name}"
+            path.write_bytes(data[:end])
+            with pytest.raises((picklet.UnpicklingError, OSError)) as told:
+                picklet.tiles(path, "cut", tile=(40, 40), overwrite=True)
+            assert f"잘린 {source.name}" in str(told.value), (source.name, end)
+            assert "\n" not in str(told.value)
+            path.unlink()
 
 
 def test_nothing_is_printed_or_warned_by_a_cut(capfd):

@@ -38,7 +38,9 @@ pub use directory::{Check, Origin, Segments};
 pub use draft::{Draft, Publisher, Receipt};
 pub use error::{Category, Error, Result};
 pub use input::{Format, Input};
-pub use manifest::{Entry, Header, Kind, Manifest, SharedCounts, Source, Xxh3};
+pub use manifest::{
+    Entry, GRID_FIELD, Header, Kind, Manifest, SharedCounts, Source, WINDOW_FIELD, Xxh3,
+};
 pub use merge::{MergeOptions, MergeReport, merge};
 pub use name::{segment_file, validate_names};
 pub use progress::{NoProgress, Progress, Totals};

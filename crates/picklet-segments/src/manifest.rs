@@ -25,6 +25,12 @@ pub const FORMAT_VERSION: u64 = 1;
 /// What `format` says in every manifest.
 pub const FORMAT_NAME: &str = "picklet-segments";
 
+/// The manifest's field with the grid of tiles, which a map of tiles hands on to its outputs.
+pub const GRID_FIELD: &str = "tiles";
+
+/// An entry's field with a tile's place in its array, handed on likewise.
+pub const WINDOW_FIELD: &str = "window";
+
 /// An xxh3-128 digest; written as 32 hexadecimal digits, as `xxh128sum` does.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Xxh3(pub u128);

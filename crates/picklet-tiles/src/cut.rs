@@ -1,15 +1,20 @@
 //! Cutting: each tile's window is read, padded as the edge rule says, and published as a pickle.
 //!
 //! ```text
+//! array ── slabs of rows ── their part of each tile of a group ── segment files
+//!                       or
 //! array ── a block for each tile ── window ── pickle ── segment file
 //!            (several at a time: while one waits for the disk, others are read)
 //! ```
 //!
-//! What can be read at any place is read tile by tile; what is decoded row by row (PNG, JPEG)
-//! is kept in memory for one band of tiles. In neither case is there more of the array.
+//! Of what lies in a file as it is in memory, tiles that are neighbours are written together:
+//! their rows are read in long runs, and no tile is ever whole in memory. What has to be decoded
+//! or padded is read tile by tile, and what is decoded row by row (PNG) is kept in memory for one
+//! band of tiles. In no case is there more of the array.
 
 use std::collections::HashSet;
 use std::fmt;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -17,13 +22,14 @@ use std::time::Duration;
 
 use picklet_segments::array::{Dtype, Envelope};
 use picklet_segments::{
-    EntryMeta, Error, Existing, Header, Kind, Location, NoProgress, Progress, Publisher, Receipt,
-    Result, Segments, SegmentsWriter, Totals, name, segment_file,
+    Compression, Draft, EntryMeta, Error, Existing, Header, Kind, Location, NoProgress, Progress,
+    Publisher, Receipt, Result, Segments, SegmentsWriter, Totals, name, segment_file,
 };
 
 use crate::block::Gather;
-use crate::grid::{Edge, Grid};
+use crate::grid::{Edge, Grid, Tile};
 use crate::layout::Layout;
+use crate::raw::{Raw, SLAB};
 use crate::source::{Array, Band, Reader, View, item_size};
 
 /// How to cut.
@@ -37,9 +43,14 @@ pub struct CutOptions<'o> {
     pub edge: Edge,
     /// Tiles are called `name-00000.pickle`, `name-00001.pickle`, …
     pub name: &'o str,
+    /// How the tiles are stored; `None` is as plain pickles.
+    pub compression: Option<Compression>,
+    /// Whether each tile gets a SHA-256 too.
+    pub sha256: bool,
     /// What to do about what the output directory holds.
     pub existing: Existing,
-    /// Tiles made at the same time, each of which is in memory once or twice.
+    /// Threads that make tiles. Of what has to be decoded or padded each has one tile in memory
+    /// once or twice, of anything else a slab of rows.
     pub workers: usize,
     /// Hears of tiles done.
     pub progress: &'o dyn Progress,
@@ -54,6 +65,8 @@ impl Default for CutOptions<'_> {
             overlap: Vec::new(),
             edge: Edge::default(),
             name: "data",
+            compression: None,
+            sha256: false,
             existing: Existing::default(),
             workers: default_workers(),
             progress: &NoProgress,
@@ -95,6 +108,10 @@ const POLL: Duration = Duration::from_millis(50);
 /// How many names are written into the journal at once.
 const NAMES_AHEAD: usize = 1024;
 
+/// Files that are written at the same time, at most: each has a buffer, and a process may not have
+/// many more open.
+const OPEN_FILES: usize = 128;
+
 /// Cuts `array` into tiles in `out`, each a pickle of its window as an `numpy.ndarray` in C
 /// order.
 ///
@@ -109,16 +126,18 @@ pub fn cut(array: Array, out: &Location, options: &CutOptions<'_>) -> Result<Cut
     let path = PathBuf::from(array.name());
     let item = item_size(&dtype, &path)?;
     let fingerprint = format!(
-        "tiles 1 {} {} tile={:?} overlap={:?} edge={} name={}",
+        "tiles 1 {} {} tile={} overlap={} edge={} name={}{}",
         array.fingerprint(),
         array.part(),
-        layout.grid.tile,
-        layout.grid.overlap,
+        sides(layout.grid.tile.iter().copied()),
+        sides(layout.grid.overlap.iter().copied().map(Some)),
         layout.grid.edge,
-        options.name
+        options.name,
+        options.compression.map(|how| format!(" compress={how}")).unwrap_or_default()
     );
     let mut header = Header::new(Kind::Tiles, fingerprint).with_source(array.source().clone());
     header.extra = layout.fields()?;
+    header.sha256 = options.sha256;
     let writer = SegmentsWriter::create(out, options.existing, header)?;
     let kept: HashSet<u64> = writer.done().iter().map(|entry| entry.index).collect();
     let tiles = layout.grid.len();
@@ -197,14 +216,15 @@ impl Run<'_> {
     }
 
     fn file(&self, number: u64) -> String {
-        segment_file(self.options.name, number, name::DEFAULT_WIDTH)
+        tile_file(self.options, number)
     }
 
     /// Makes tiles, several at a time; this thread alone writes the journal.
     fn several(&self, writer: &mut SegmentsWriter, view: &View<'_>, numbers: &[u64]) -> Result<()> {
         let publisher = writer.publisher();
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let workers = self.options.workers.clamp(1, numbers.len().max(1));
+        let groups = self.groups(view, numbers);
+        let workers = self.options.workers.clamp(1, groups.len().max(1));
         let work = Work {
             layout: self.layout,
             dtype: self.dtype,
@@ -212,18 +232,32 @@ impl Run<'_> {
             path: self.path,
             view,
             publisher: &publisher,
-            name: self.options.name,
+            options: self.options,
+            stop: &stop,
         };
         std::thread::scope(|scope| {
             let (sender, receiver) = mpsc::sync_channel(workers);
             for _ in 0..workers {
                 let sender = sender.clone();
-                let (work, next, stop) = (&work, &next, &stop);
+                let (work, next, groups) = (&work, &next, &groups);
                 scope.spawn(move || {
-                    while !stop.load(Ordering::Relaxed) {
+                    while !work.stop.load(Ordering::Relaxed) {
                         let place = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(number) = numbers.get(place) else { return };
-                        if sender.send(work.tile(*number)).is_err() {
+                        let Some(group) = groups.get(place) else { return };
+                        let made = match (group, work.view) {
+                            (Group::Together(numbers), View::Raw(raw)) => {
+                                work.together(raw, numbers, |made| sender.send(Ok(made)).is_ok())
+                            }
+                            (Group::Together(numbers) | Group::Alone(numbers), _) => {
+                                numbers.iter().try_for_each(|number| {
+                                    let made = work.tile(*number)?;
+                                    sender.send(Ok(made)).map_err(|_| Error::Interrupted)
+                                })
+                            }
+                        };
+                        if let Err(error) = made {
+                            // Where nobody listens any more, somebody else has failed.
+                            let _ = sender.send(Err(error));
                             return;
                         }
                     }
@@ -236,6 +270,57 @@ impl Run<'_> {
             drop(receiver);
             result
         })
+    }
+
+    /// Which tiles are made together: of an array that lies in its file in C order those that are
+    /// neighbours along the last axis that is cut, and that need no padding.
+    fn groups<'n>(&self, view: &View<'_>, numbers: &'n [u64]) -> Vec<Group<'n>> {
+        let alone = |numbers: &'n [u64]| numbers.chunks(1).map(Group::Alone).collect();
+        let grid = &self.layout.grid;
+        let Some(axis) = last_cut(grid).filter(|axis| *axis > 0) else { return alone(numbers) };
+        if !matches!(view, View::Raw(raw) if raw.is_c_order()) {
+            return alone(numbers);
+        }
+        let inner = grid.shape.iter().skip(axis + 1).fold(self.item as u64, |n, side| n * side);
+        let workers = self.options.workers.max(1);
+        // So many that all threads have something to do; a compressing coder takes megabytes.
+        let most = match self.options.compression {
+            Some(_) => 1,
+            None => numbers.len().div_ceil(workers).min(OPEN_FILES / workers).max(1),
+        };
+        let line = grid.counts().get(axis).copied().unwrap_or(1);
+        let along = |number: &u64| -> Option<(u64, u64)> {
+            let tile = grid.tile(*number)?;
+            if !Gather::new(grid, &tile.window.0).plain {
+                return None;
+            }
+            let (low, high) = *tile.window.0.get(axis)?;
+            Some((u64::try_from(low).ok()?, u64::try_from(high).ok()?))
+        };
+        let mut groups = Vec::new();
+        let mut rest = numbers;
+        while let Some(first) = rest.first() {
+            let mut count = 1;
+            let Some((low, high)) = along(first).filter(|(a, b)| (b - a) * inner <= SLAB) else {
+                let (one, after) = rest.split_at(1);
+                groups.push(Group::Alone(one));
+                rest = after;
+                continue;
+            };
+            let mut end = high;
+            while let Some(next) = rest.get(count).filter(|_| count < most) {
+                let neighbour = *next == first + count as u64 && next / line == first / line;
+                match along(next).filter(|_| neighbour) {
+                    Some((_, high)) if (high.max(end) - low) * inner <= SLAB => end = high.max(end),
+                    _ => break,
+                }
+                count += 1;
+            }
+            let (together, after) = rest.split_at(count);
+            groups.push(Group::Together(together));
+            rest = after;
+        }
+        groups
     }
 
     /// Writes published tiles into the journal as they come.
@@ -276,6 +361,33 @@ impl Run<'_> {
     }
 }
 
+/// `512x512xall`, as the command line takes it.
+fn sides(sides: impl Iterator<Item = Option<u64>>) -> String {
+    let side = |side: Option<u64>| side.map_or("all".to_owned(), |side| side.to_string());
+    sides.map(side).collect::<Vec<_>>().join("x")
+}
+
+/// The last axis that is cut: numbers count along it first.
+fn last_cut(grid: &Grid) -> Option<usize> {
+    grid.tile.iter().rposition(Option::is_some)
+}
+
+fn tile_file(options: &CutOptions<'_>, number: u64) -> String {
+    let file = segment_file(options.name, number, name::DEFAULT_WIDTH);
+    match options.compression {
+        Some(how) => how.name(&file),
+        None => file,
+    }
+}
+
+/// Tiles that one thread makes.
+enum Group<'n> {
+    /// One after another, each as a block.
+    Alone(&'n [u64]),
+    /// At the same time, row by row.
+    Together(&'n [u64]),
+}
+
 /// What the threads share.
 struct Work<'w> {
     layout: &'w Layout,
@@ -284,34 +396,103 @@ struct Work<'w> {
     path: &'w Path,
     view: &'w View<'w>,
     publisher: &'w Publisher,
-    name: &'w str,
+    options: &'w CutOptions<'w>,
+    stop: &'w AtomicBool,
+}
+
+/// A tile being written row by row.
+struct Rows {
+    draft: Draft,
+    tail: Vec<u8>,
+    meta: EntryMeta,
+    /// Where its part of a row begins, and how long it is, in bytes.
+    skip: usize,
+    run: usize,
 }
 
 impl Work<'_> {
-    /// Reads, pads and publishes one tile.
-    fn tile(&self, number: u64) -> Result<(Receipt, EntryMeta)> {
+    fn of(&self, number: u64) -> Result<(Tile, Vec<u64>, Envelope)> {
         let Some(tile) = self.layout.grid.tile(number) else {
             return Err(Error::usage(format!("there is no tile {number}")));
         };
-        let gather = Gather::new(&self.layout.grid, &tile.window.0);
         let shape = tile.window.shape();
         let envelope = Envelope::new(self.dtype, &shape, false)?;
+        Ok((tile, shape, envelope))
+    }
+
+    fn meta(&self, number: u64, tile: &Tile) -> EntryMeta {
+        EntryMeta { index: number, extra: self.layout.window_fields(tile), ..EntryMeta::default() }
+    }
+
+    /// Reads, pads and publishes one tile.
+    fn tile(&self, number: u64) -> Result<(Receipt, EntryMeta)> {
+        let (tile, shape, envelope) = self.of(number)?;
+        let gather = Gather::new(&self.layout.grid, &tile.window.0);
         let mut block = self.view.read(&gather.hull)?;
         if !gather.plain {
             let mut window = crate::raw::zeros(envelope.payload, self.path)?;
             gather.window(&block, &shape, self.item, &mut window);
             block = window;
         }
-        let mut draft =
-            self.publisher.draft(&segment_file(self.name, number, name::DEFAULT_WIDTH))?;
+        let mut draft = self.publisher.draft(&tile_file(self.options, number))?;
         envelope.write(&mut draft, &block).map_err(|e| draft.error(e))?;
-        let receipt = draft.publish()?;
-        let meta = EntryMeta {
-            index: number,
-            extra: self.layout.window_fields(&tile),
-            ..EntryMeta::default()
-        };
-        Ok((receipt, meta))
+        Ok((draft.publish()?, self.meta(number, &tile)))
+    }
+
+    /// Reads the rows of tiles that are neighbours and writes each its part, then publishes them.
+    /// `publish` says whether anybody wants more.
+    fn together(
+        &self,
+        raw: &Raw,
+        numbers: &[u64],
+        mut publish: impl FnMut((Receipt, EntryMeta)) -> bool,
+    ) -> Result<()> {
+        let axis = last_cut(&self.layout.grid).unwrap_or(0);
+        let mut hull: Vec<(u64, u64)> = Vec::new();
+        let mut tiles = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let (tile, shape, envelope) = self.of(*number)?;
+            let own = Gather::new(&self.layout.grid, &tile.window.0).hull;
+            match (hull.get_mut(axis), own.get(axis)) {
+                (Some((_, end)), Some((_, high))) => *end = (*end).max(*high),
+                _ => hull.clone_from(&own),
+            }
+            let low = |hull: &[(u64, u64)]| hull.get(axis).map_or(0, |(low, _)| *low);
+            let before = low(&own).saturating_sub(low(&hull));
+            let inner = shape.iter().skip(axis + 1).fold(self.item as u64, |n, side| n * side);
+            let run = shape.get(axis).map_or(0, |side| side * inner);
+            let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+            let mut draft = self.publisher.draft(&tile_file(self.options, *number))?;
+            draft.write_all(&envelope.head).map_err(|e| draft.error(e))?;
+            tiles.push(Rows {
+                draft,
+                tail: envelope.tail,
+                meta: self.meta(*number, &tile),
+                skip: bytes(before * inner),
+                run: bytes(run),
+            });
+        }
+        let row = hull.iter().skip(axis).map(|(low, high)| high - low);
+        let row = usize::try_from(row.fold(self.item as u64, |n, side| n * side)).unwrap_or(1);
+        raw.slabs(&hull, axis, |slab| {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            for tile in &mut tiles {
+                for row in slab.chunks_exact(row) {
+                    let part = row.get(tile.skip..tile.skip + tile.run).unwrap_or_default();
+                    tile.draft.write_all(part).map_err(|e| tile.draft.error(e))?;
+                }
+            }
+            Ok(())
+        })?;
+        for mut tile in tiles {
+            tile.draft.write_all(&tile.tail).map_err(|e| tile.draft.error(e))?;
+            if !publish((tile.draft.publish()?, tile.meta)) {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 }
 

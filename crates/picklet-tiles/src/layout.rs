@@ -1,27 +1,18 @@
 //! What the manifest of a directory of tiles says: the grid, and each tile's place in it.
 //!
 //! The grid stands in the manifest under `tiles`, each tile's core and halo in its entry under
-//! `window`, which a map hands to its function. What a map made has the places of its inputs, and
-//! their digests: the grid is found in the directory that it was mapped from.
+//! `window`, which a map hands to its function. What a map made of tiles has both from them, so
+//! that it can be stitched, or mapped again, without its inputs.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use picklet_segments::array::Dtype;
-use picklet_segments::{Entry, Error, Location, Result, Segments, Xxh3};
+use picklet_segments::{Entry, Error, GRID_FIELD, Result, Segments, WINDOW_FIELD};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::grid::{Grid, Tile};
-
-/// The manifest's field with the grid.
-pub(crate) const GRID_FIELD: &str = "tiles";
-
-/// An entry's field with its place in the array.
-pub(crate) const WINDOW_FIELD: &str = "window";
-
-/// Maps after each other whose sources are followed.
-const MAPPED: usize = 64;
 
 /// The grid of a directory of tiles, and the type of the array that was cut.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,35 +32,23 @@ impl Layout {
         Layout { grid, dtype: dtype.descr().unwrap_or(Value::Null), name: name.to_owned() }
     }
 
-    /// The layout that a directory's manifest tells of; where it tells of none, that of the
-    /// directory that this one was mapped from, if that is still there.
+    /// The layout that a directory's manifest tells of.
     ///
     /// # Errors
-    /// [`Error::Input`] when neither holds tiles, or a manifest's numbers don't fit.
+    /// [`Error::Input`] when it holds no tiles, or its numbers don't fit.
     pub fn of(segments: &Segments) -> Result<Layout> {
-        let path = segments.location().path();
-        let wrong = |why: String| Error::input(path, None, why);
-        let mut found = segments.clone();
-        for _ in 0..MAPPED {
-            if let Some(value) = found.manifest().header.extra.get(GRID_FIELD) {
-                let damaged = |e: &dyn std::fmt::Display| {
-                    wrong(format!("its grid of tiles is damaged ({e})"))
-                };
-                let layout: Layout =
-                    serde_json::from_value(value.clone()).map_err(|e| damaged(&e))?;
-                layout.grid.check().map_err(|e| damaged(&e))?;
-                return Ok(layout);
-            }
-            match mapped_from(&found) {
-                Some(source) => found = source,
-                None => break,
-            }
-        }
-        Err(wrong(
-            "holds no tiles: neither its manifest nor the directory that it was mapped from has a \
-             grid; `picklet split --tile` makes some"
-                .into(),
-        ))
+        let wrong = |why: String| Error::input(segments.location().path(), None, why);
+        let Some(value) = segments.manifest().header.extra.get(GRID_FIELD) else {
+            return Err(wrong(
+                "holds no tiles: its manifest has no grid; `picklet split --tile` makes some"
+                    .into(),
+            ));
+        };
+        let damaged =
+            |e: &dyn std::fmt::Display| wrong(format!("its grid of tiles is damaged ({e})"));
+        let layout: Layout = serde_json::from_value(value.clone()).map_err(|e| damaged(&e))?;
+        layout.grid.check().map_err(|e| damaged(&e))?;
+        Ok(layout)
     }
 
     /// The field for the manifest.
@@ -112,17 +91,4 @@ impl Layout {
             _ => Ok(entry.index),
         }
     }
-}
-
-/// The directory that one was mapped from, if each of its segments says that it was made from the
-/// one of the same place there.
-fn mapped_from(segments: &Segments) -> Option<Segments> {
-    let source = segments.manifest().header.source.as_ref()?;
-    let source = Segments::open(&Location::new(&source.name).ok()?).ok()?;
-    let inputs: HashMap<u64, Option<Xxh3>> =
-        source.entries().iter().map(|entry| (entry.index, entry.xxh3)).collect();
-    let same = |entry: &Entry| {
-        entry.input.is_some() && inputs.get(&entry.index).copied().flatten() == entry.input
-    };
-    segments.entries().iter().all(same).then_some(source)
 }

@@ -32,15 +32,22 @@ const CROSS: [u8; 3] = [255, 64, 64];
 
 /// Draws the tiles in `segments` into the PNG file `out`, no side longer than `longest` pixels.
 ///
-/// Of an array of more than two axes that are cut the first two are shown, and of all others the
+/// Of an array of more than two axes that are cut the last two are shown, and of all others the
 /// first element; three or four channels at the end are colours. Numbers other than 8 bit without
 /// sign are spread from the least to the largest over black to white. Only one tile is in memory
 /// at a time.
 ///
 /// # Errors
-/// [`Error::Input`] when the directory holds no tiles, or tiles that are no arrays of numbers;
-/// [`Error::Io`].
+/// [`Error::Usage`] when the name of `out` does not end in `.png`; [`Error::Input`] when the
+/// directory holds no tiles, or tiles that are no arrays of numbers; [`Error::Io`].
 pub fn preview(segments: &Segments, out: &Path, longest: u32) -> Result<PreviewReport> {
+    let ending = out.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    if !ending.eq_ignore_ascii_case("png") {
+        return Err(Error::usage(format!(
+            "{}: a preview is a PNG; give it a name that ends in .png",
+            out.display()
+        )));
+    }
     let layout = Layout::of(segments)?;
     let mut positions = layout.positions(segments)?;
     let missing = Missing::find(segments, &layout, &mut positions)?;
@@ -63,7 +70,7 @@ pub fn preview(segments: &Segments, out: &Path, longest: u32) -> Result<PreviewR
     })
 }
 
-/// Where the array's first two cut axes lie on the picture.
+/// Where the array's last two cut axes lie on the picture.
 struct Canvas {
     /// The source's axes that are shown as rows and columns; an array that is cut along one axis
     /// is shown as columns alone.

@@ -4,7 +4,7 @@
 //! Blocks are read by positioned reads, each into its place. Nothing is mapped into memory: a file
 //! that another program shortens would end the process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use picklet_segments::{Error, ReadAt, Result};
@@ -16,6 +16,9 @@ const GAP: u64 = 2048;
 
 /// Bytes read at once where runs are joined over gaps.
 const JOINED: u64 = 256 << 10;
+
+/// Bytes of a slab.
+pub(crate) const SLAB: u64 = 1 << 20;
 
 /// An array in a file.
 #[derive(Clone)]
@@ -45,10 +48,66 @@ impl Raw {
         let bytes = elements(&sides(hull)).saturating_mul(self.item as u64);
         let mut block = zeros(bytes, &self.path)?;
         self.read_memory(&memory, &mut block)?;
-        if self.axes.iter().enumerate().all(|(place, axis)| place == *axis) {
+        if self.is_c_order() {
             return Ok(block);
         }
         Ok(to_c_order(&block, &sides(hull), &self.axes, self.item))
+    }
+
+    /// Whether elements that are neighbours along the last axis are neighbours in the file.
+    pub(crate) fn is_c_order(&self) -> bool {
+        self.axes.iter().enumerate().all(|(place, axis)| place == *axis)
+    }
+
+    /// Reads the block `hull` of an array in C order slab by slab, and hands each on: whole rows,
+    /// a row being what the block has along the axes from `axis` on. A slab is as many rows as
+    /// [`SLAB`] bytes hold, and at least one.
+    pub(crate) fn slabs(
+        &self,
+        hull: &[(u64, u64)],
+        axis: usize,
+        mut each: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let side = |(low, high): &(u64, u64)| high.saturating_sub(*low);
+        // The outermost axis of which one step, with all that is within it, fits a slab.
+        let mut cut = axis;
+        let mut step = hull.iter().skip(axis).map(side).fold(self.item as u64, u64::saturating_mul);
+        while let Some(outer) = cut.checked_sub(1) {
+            if cut < axis {
+                let wider = step.saturating_mul(hull.get(cut).map_or(1, side));
+                if wider > SLAB {
+                    break;
+                }
+                step = wider;
+            }
+            cut = outer;
+        }
+        let (low, high) = hull.get(cut).copied().unwrap_or((0, 1));
+        let steps =
+            if cut < axis { SLAB.checked_div(step).unwrap_or(1).max(1) } else { high - low };
+        let mut slab = Vec::new();
+        let mut part = hull.to_vec();
+        let outer: Vec<u64> = hull.iter().take(cut).map(side).collect();
+        let mut walk = Odometer::new(&outer);
+        while let Some(at) = walk.at() {
+            for ((place, at), (low, _)) in part.iter_mut().zip(at).zip(hull) {
+                *place = (low + at, low + at + 1);
+            }
+            let mut first = low;
+            while first < high {
+                let end = first.saturating_add(steps).min(high);
+                if let Some(place) = part.get_mut(cut) {
+                    *place = (first, end);
+                }
+                let sides = part.iter().map(side).fold(self.item as u64, u64::saturating_mul);
+                resize(&mut slab, sides, &self.path)?;
+                self.read_memory(&part, &mut slab)?;
+                each(&slab)?;
+                first = end;
+            }
+            walk.step();
+        }
+        Ok(())
     }
 
     /// Reads a block whose axes are in the order of memory.
@@ -164,12 +223,58 @@ fn read_exact(raw: &Raw, offset: u64, place: &mut [u8]) -> Result<()> {
 }
 
 /// So many zero bytes, if the memory has room for them.
-pub(crate) fn zeros(bytes: u64, path: &std::path::Path) -> Result<Vec<u8>> {
+pub(crate) fn zeros(bytes: u64, path: &Path) -> Result<Vec<u8>> {
+    let mut zeros = Vec::new();
+    resize(&mut zeros, bytes, path)?;
+    Ok(zeros)
+}
+
+/// Makes a buffer so long, if the memory has room for it; what is new is zero.
+fn resize(buffer: &mut Vec<u8>, bytes: u64, path: &Path) -> Result<()> {
     let too_large =
         || Error::input(path, None, format!("a tile of {bytes} bytes does not fit the memory"));
     let bytes = usize::try_from(bytes).map_err(|_| too_large())?;
-    let mut zeros = Vec::new();
-    zeros.try_reserve_exact(bytes).map_err(|_| too_large())?;
-    zeros.resize(bytes, 0);
-    Ok(zeros)
+    let more = bytes.saturating_sub(buffer.len());
+    buffer.try_reserve_exact(more).map_err(|_| too_large())?;
+    buffer.resize(bytes, 0);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slabs_are_the_block_in_order_in_whole_rows() {
+        // Rows of 3, 300 x 700 of them, in a file of 8 bytes before: more than one slab.
+        let shape = [3u64, 300, 700, 3];
+        let bytes: Vec<u8> = (0..8 + elements(&shape)).map(|at| (at % 251) as u8).collect();
+        let raw = Raw {
+            data: Arc::new(bytes),
+            path: PathBuf::from("x.npy"),
+            offset: 8,
+            shape: shape.to_vec(),
+            axes: vec![0, 1, 2, 3],
+            item: 1,
+        };
+        for hull in [
+            [(0, 3), (0, 300), (0, 700), (0, 3)],
+            [(1, 3), (17, 300), (5, 600), (0, 3)],
+            [(2, 3), (299, 300), (699, 700), (1, 2)],
+        ] {
+            let whole = raw.read(&hull).unwrap();
+            for axis in 1..4 {
+                let row: u64 = hull[axis..].iter().map(|(low, high)| high - low).product();
+                let mut joined = Vec::new();
+                raw.slabs(&hull, axis, |slab| {
+                    assert_eq!(slab.len() as u64 % row, 0);
+                    assert!(slab.len() as u64 <= SLAB.max(row));
+                    joined.extend_from_slice(slab);
+                    Ok(())
+                })
+                .unwrap();
+                assert_eq!(joined, whole);
+            }
+        }
+    }
 }

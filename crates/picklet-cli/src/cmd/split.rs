@@ -91,10 +91,10 @@ pub(crate) struct Cut {
 pub(crate) struct Stored {
     /// Store the segments compressed, as .pickle.zst or .pickle.gz; all of picklet reads both
     #[arg(long, value_name = "zstd|gzip", value_parser = compression)]
-    compress: Option<Compression>,
+    pub(super) compress: Option<Compression>,
     /// Give each segment a SHA-256 too, and write SHA256SUMS for sha256sum -c
     #[arg(long)]
-    sha256: bool,
+    pub(super) sha256: bool,
 }
 
 fn size(text: &str) -> Result<u64, String> {
@@ -146,7 +146,7 @@ impl Split {
         };
         if self.tiles.wanted() {
             let (out, name) = (&self.out, &self.how.name);
-            return self.tiles.run(session, input, out, name, existing, self.json);
+            return self.tiles.run(session, input, out, name, &self.stored, existing, self.json);
         }
         let progress = session.progress("split");
         let report = run(&input, &self.out, &self.how, &self.stored, existing, &*progress);

@@ -8,6 +8,7 @@ use picklet_segments::{Existing, Input, Location};
 use picklet_tiles::{Array, ArrayOptions, CutOptions, CutReport, Edge, cut, parse_sides};
 use serde_json::json;
 
+use super::split::Stored;
 use crate::failure::Verdict;
 use crate::host::{Session, catch_interrupts};
 use crate::show;
@@ -71,6 +72,7 @@ impl Tiles {
         input: Input,
         out: &Path,
         name: &str,
+        stored: &Stored,
         existing: Existing,
         as_json: bool,
     ) -> Result<Verdict> {
@@ -83,6 +85,8 @@ impl Tiles {
             overlap: numbers(&self.overlap).unwrap_or_default().into_iter().flatten().collect(),
             edge: self.edge,
             name,
+            compression: stored.compress,
+            sha256: stored.sha256,
             existing,
             progress: &*progress,
             interrupt: &interrupted,

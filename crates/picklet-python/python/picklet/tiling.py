@@ -55,6 +55,8 @@ def tiles(
     name: str = "data",
     allow: Allow = None,
     trust: bool = False,
+    compress: Literal["zstd", "gzip"] | None = None,
+    sha256: bool = False,
     resume: bool = False,
     overwrite: bool = False,
 ) -> Segments:
@@ -72,6 +74,9 @@ def tiles(
     says what tiles are at the ends: smaller (``"shrink"``), moved inwards
     (``"shift"``), or as large as all others, with what lies outside mirrored
     (``"reflect"``) or zero (``"constant"``).
+
+    ``compress`` stores the tiles as ``.pickle.zst`` or ``.pickle.gz``; ``sha256``
+    gives each a SHA-256 too, and writes ``SHA256SUMS``.
 
     Map them as any segments. A function of two arguments is told where its tile
     lies: ``info.window`` has the ``core`` and the ``halo`` of the tile and the
@@ -97,6 +102,8 @@ def tiles(
         "member": member,
         "page": page,
         "name": name,
+        "compress": compress,
+        "sha256": sha256,
         "existing": "resume" if resume else "overwrite" if overwrite else "refuse",
     }
     folder = os.fspath(out)

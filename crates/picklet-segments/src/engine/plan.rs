@@ -18,7 +18,7 @@ use crate::compress::stored_name;
 use crate::directory::{Origin, Segments};
 use crate::draft::Publisher;
 use crate::error::{Error, Result};
-use crate::manifest::{Entry, Header, Kind, Source, Xxh3};
+use crate::manifest::{Entry, GRID_FIELD, Header, Kind, Source, WINDOW_FIELD, Xxh3};
 use crate::name;
 use crate::progress::{Progress, Totals};
 use crate::store::Location;
@@ -95,7 +95,15 @@ impl<'a> Run<'a> {
             ..Source::default()
         };
         let header = Header::new(Kind::Objects, FINGERPRINT).with_source(source);
-        let writer = SegmentsWriter::create(out, existing, header)?;
+        let mut writer = SegmentsWriter::create(out, existing, header)?;
+        // With its grid, outputs of tiles can be stitched without their inputs. What an earlier
+        // run said of other inputs goes.
+        let grid = input.manifest().header.extra.get(GRID_FIELD);
+        let extra = &mut writer.header_mut().extra;
+        match grid.filter(|_| options.fan == Fan::One) {
+            Some(grid) => drop(extra.insert(GRID_FIELD.to_owned(), grid.clone())),
+            None => drop(extra.remove(GRID_FIELD)),
+        }
         let private = if out.is_url() {
             // Commands need files for what they write and say.
             std::env::temp_dir().join(format!("picklet-{}", writer.publisher().session()))
@@ -165,7 +173,10 @@ impl<'a> Run<'a> {
             let same = |entry: &Entry| {
                 entry.input == Some(digest) && entry.version == self.options.version
             };
-            if wanted.is_none() && whole && kept.iter().all(same) {
+            let window = first.extra.get(WINDOW_FIELD).filter(|_| rest.is_empty());
+            // The function is told where a tile lies: the same one elsewhere is another input.
+            let moved = kept.first().is_none_or(|entry| entry.extra.get(WINDOW_FIELD) != window);
+            if wanted.is_none() && whole && !moved && kept.iter().all(same) {
                 kept.iter().for_each(|entry| {
                     unwanted.remove(&entry.file);
                 });
@@ -186,7 +197,7 @@ impl<'a> Run<'a> {
                 first_item: first.first_item,
                 items: pair.entries.iter().try_fold(0u64, |n, e| n.checked_add(e.items?)),
                 more: paths.collect(),
-                window: first.extra.get("window").cloned(),
+                window: window.cloned(),
                 output: pair.output,
                 outputs: Vec::new(),
                 next: None,
@@ -431,6 +442,7 @@ fn figures(task: &Task, done: &Done, seconds: f64) -> Map<String, Value> {
     note("run_seconds", Some(rounded(done.run_seconds)));
     note("input_items", task.items.map(Value::from));
     note("peak_rss", done.peak_rss.map(Value::from));
+    note(WINDOW_FIELD, task.window.clone());
     extra
 }
 

@@ -44,8 +44,11 @@ fn decode(bytes: &[u8], path: &Path) -> Result<(Vec<u8>, u64, u64, u64)> {
         let text = format!("{e:?}");
         Error::input(path, None, one_line("is a damaged JPEG, or one of an unknown kind", &text))
     };
-    let options =
-        DecoderOptions::default().set_max_width(LONGEST_SIDE).set_max_height(LONGEST_SIDE);
+    // Strict: otherwise the decoder makes up the rest of a file that was cut off.
+    let options = DecoderOptions::default()
+        .set_strict_mode(true)
+        .set_max_width(LONGEST_SIDE)
+        .set_max_height(LONGEST_SIDE);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(|e| bad(&e))?;
     let gray = decoder.input_colorspace() == Some(ColorSpace::Luma);

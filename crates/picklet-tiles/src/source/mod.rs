@@ -232,6 +232,13 @@ fn open_pickle(input: &Arc<Input>) -> Result<Opened> {
     let found = match recognise(input.data(), path)? {
         Found::Array(found) => found,
         Found::Unfit(why) => return Err(Error::input(path, None, why)),
+        Found::Other if is_cut_off(input)? => {
+            return Err(Error::input(
+                path,
+                input.size(),
+                "the file ends here, within a pickle: it was cut off",
+            ));
+        }
         Found::Other => {
             return Err(Error::input(
                 path,
@@ -258,6 +265,17 @@ fn open_pickle(input: &Arc<Input>) -> Result<Opened> {
     };
     let (dtype, shape) = (found.dtype, found.shape);
     Ok(Opened { format: "pickle", dtype, shape, reader: Reader::Raw(raw) })
+}
+
+/// Whether a file begins as a pickle of protocol 2 or newer and does not end as one.
+fn is_cut_off(input: &Input) -> Result<bool> {
+    let read = |offset: u64| {
+        let mut byte = [0u8];
+        let read = input.data().read_exact_at(offset, &mut byte);
+        read.map(|()| byte).map_err(|e| Error::io("read", input.path(), e))
+    };
+    let Some(last) = input.size().checked_sub(1) else { return Ok(false) };
+    Ok(read(0)? == [0x80] && read(last)? != *b".")
 }
 
 /// A temporary file with what `write` writes, for elements that lie nowhere as they are. It has

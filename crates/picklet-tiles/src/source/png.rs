@@ -48,18 +48,21 @@ pub(super) fn open(input: &Arc<Input>) -> Result<Opened> {
         }
         let mut pixels = crate::raw::zeros(bytes, path)?;
         png.next_frame(&mut pixels).map_err(bad)?;
+        png.finish().map_err(bad)?;
         if wide {
             swap(&mut pixels);
         }
         Reader::Raw(in_memory(path, pixels, &shape, if wide { 2 } else { 1 }))
     } else {
-        Reader::Rows(Box::new(PngRows { png, wide, path: path.to_owned() }))
+        Reader::Rows(Box::new(PngRows { png, left: height, wide, path: path.to_owned() }))
     };
     Ok(Opened { format: "png", dtype, shape, reader })
 }
 
 struct PngRows {
     png: Png,
+    /// Rows that were not read yet.
+    left: u64,
     wide: bool,
     path: PathBuf,
 }
@@ -72,6 +75,11 @@ impl Rows for PngRows {
                 Some(row) => out.extend_from_slice(row.data()),
                 None => return Err(Error::input(&self.path, None, "is a PNG that is cut off")),
             }
+        }
+        self.left = self.left.saturating_sub(rows);
+        if self.left == 0 {
+            // What follows the last row tells whether the file is whole.
+            self.png.finish().map_err(|e| failed(e, &self.path))?;
         }
         if self.wide {
             swap(out.get_mut(begin..).unwrap_or_default());

@@ -1,9 +1,22 @@
 //! Blending: what tiles say of the elements that several of them have is averaged, plainly or by
 //! a Hann window, or the largest is taken.
 //!
+//! ```text
+//! tiles of one band ── held as they are, with what reaches over from the band before ──┐
+//! a slab of rows, in sums ◀── the rows that each has of it, weighted ◀─────────────────┘
+//! ```
+//!
+//! Sums are four to eight times as large as what they are of, so they are made for a few rows at a
+//! time: memory is the tiles of one band in their own type, and slabs, which are constant. Tiles
+//! are added in the order of their numbers, so that the same tiles always give the same bytes.
+//!
 //! Weights are products of one weight for each axis, and the grid is regular, so the sum of all
 //! weights at an element is a product too: each axis' weights are divided by their sum there, and
 //! what tiles add is normalised already. Only where tiles are missing the sums are kept as well.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 use half::f16;
 use picklet_segments::array::{ByteOrder, Dtype, Plain};
@@ -11,11 +24,19 @@ use picklet_segments::{Error, Result};
 
 use super::Mode;
 use super::fit::{Axis, Fit};
+use super::load::Loaded;
 use crate::block::{Odometer, Place, copy, elements, strides};
 use crate::grid::{Grid, Tile};
 use crate::raw::zeros;
 
-/// Rows of the whole that are being put together.
+/// Bytes of the sums of one slab, unless one row has more.
+const SLAB_SUMS: u64 = 2 << 20;
+
+/// Numbers for one element of the last axis that was cut, up to which the weights are repeated for
+/// each: one loop over a row is much faster than one for each pixel.
+const REPEATED: usize = 16;
+
+/// Tiles of which rows are still to be put together.
 pub(crate) struct Blend<'b> {
     grid: &'b Grid,
     fit: &'b Fit,
@@ -24,23 +45,49 @@ pub(crate) struct Blend<'b> {
     /// The axis of the whole along which bands come, and the source's.
     axis: usize,
     source_axis: usize,
-    /// The first row that is here.
-    first: u64,
-    /// The block's shape: the whole's, with the rows that are here.
-    shape: Vec<u64>,
-    sums: Sums,
-    /// The sum of weights at each element, where tiles are missing.
-    weights: Option<Vec<f32>>,
-    /// Elements of a type of `sums` that make one element of the whole: 2 for complex numbers.
-    parts: usize,
+    /// The last axis of the whole that was cut; those behind it every tile has whole.
+    last: usize,
+    /// Numbers for one element of that axis.
+    inner: usize,
+    /// Bytes of one number: half an element where it is a complex one.
+    kind: char,
+    size: usize,
+    /// Whether the sum of weights is kept, because tiles are missing.
+    weighed: bool,
+    /// By their tile's number.
+    held: Vec<Held>,
+    /// The weights of the tiles at a place along an axis of the whole.
+    weights: HashMap<(usize, u64), Arc<Vec<f64>>>,
 }
 
-enum Sums {
-    /// Enough for integers of 16 bits.
-    Single(Vec<f32>),
-    Double(Vec<f64>),
-    /// The largest so far, in the tiles' own type, this machine's byte order.
-    Largest(Vec<u8>),
+/// A tile, or the part of it that is still wanted.
+struct Held {
+    number: u64,
+    /// What of the whole it has, along each axis; without what lies outside of the whole.
+    span: Vec<Range<u64>>,
+    /// Weights for each element of `span` along each axis; none is 1.
+    weights: Vec<Option<Arc<Vec<f64>>>>,
+    /// Where the weights along the band's axis begin: what was let go is not in `span` any more.
+    passed: usize,
+    /// Its elements, in this machine's byte order.
+    block: Block,
+    /// The block's shape, and where in it `span` begins.
+    shape: Vec<u64>,
+    start: Vec<u64>,
+}
+
+enum Block {
+    Whole(Loaded),
+    Part(Vec<u8>),
+}
+
+impl Block {
+    fn elements(&self) -> &[u8] {
+        match self {
+            Block::Whole(loaded) => loaded.elements(),
+            Block::Part(bytes) => bytes,
+        }
+    }
 }
 
 /// A number type as it stands in tiles.
@@ -50,6 +97,7 @@ trait Number: Copy {
     fn read(bytes: &[u8]) -> Self;
     fn write(self, bytes: &mut [u8]);
     fn to_f64(self) -> f64;
+    fn to_f32(self) -> f32;
     fn from_f64(value: f64) -> Self;
     /// As `numpy.maximum`: what is no number wins.
     fn larger(self, other: Self) -> Self;
@@ -73,6 +121,11 @@ macro_rules! number {
             #[inline]
             fn to_f64(self) -> f64 {
                 f64::from_lossy(self)
+            }
+            #[inline]
+            fn to_f32(self) -> f32 {
+                // Of numbers of up to 16 bits nothing is lost, and no other is read so.
+                f64::from_lossy(self) as f32
             }
             #[inline]
             fn from_f64(value: f64) -> Self {
@@ -145,7 +198,7 @@ macro_rules! with_number {
 }
 
 impl<'b> Blend<'b> {
-    /// Begins at the first row.
+    /// With no tiles yet.
     ///
     /// # Errors
     /// [`Error::Usage`] when elements of this type cannot be blended so.
@@ -155,153 +208,93 @@ impl<'b> Blend<'b> {
         mode: Mode,
         some_missing: bool,
     ) -> Result<Blend<'b>> {
-        let (Some((axis, source_axis)), Some(plain)) = (fit.band_axis(), blended(&fit.dtype, mode))
+        let cut = |axis: &Axis| matches!(axis, Axis::Cut { .. });
+        let (Some((axis, source_axis)), Some(last), Some(plain)) =
+            (fit.band_axis(), fit.axes.iter().rposition(cut), blended(&fit.dtype, mode))
         else {
             return Err(Error::usage(format!(
                 "elements of type {} cannot be joined by {mode}: it takes numbers; crop takes all",
                 fit.dtype.descr().unwrap_or_default()
             )));
         };
-        let parts = if plain.kind == 'c' { 2 } else { 1 };
-        let sums = match mode {
-            Mode::Max => Sums::Largest(Vec::new()),
-            _ if plain.size <= 2 => Sums::Single(Vec::new()),
-            _ => Sums::Double(Vec::new()),
-        };
-        let mut shape = fit.shape.clone();
-        if let Some(rows) = shape.get_mut(axis) {
-            *rows = 0;
-        }
-        let weights = some_missing.then(Vec::new);
+        let (kind, parts) = if plain.kind == 'c' { ('f', 2) } else { (plain.kind, 1) };
+        let inner = elements(fit.shape.get(last + 1..).unwrap_or_default()).saturating_mul(parts);
         Ok(Blend {
             grid,
             fit,
             mode,
-            plain,
             axis,
             source_axis,
-            first: 0,
-            shape,
-            sums,
-            weights,
-            parts,
+            last,
+            inner: count(inner),
+            kind,
+            size: count(plain.size / parts),
+            plain,
+            weighed: some_missing,
+            held: Vec::new(),
+            weights: HashMap::new(),
         })
     }
 
-    /// One part's kind and bytes.
-    fn part(&self) -> (char, u64) {
-        match self.plain.kind {
-            'c' => ('f', self.plain.size / 2),
-            kind => (kind, self.plain.size),
-        }
-    }
-
-    /// Makes room for the rows up to `end`.
-    pub(crate) fn extend(&mut self, end: u64) -> Result<()> {
-        let rows = end.saturating_sub(self.first);
-        if rows > self.rows() { self.reshape(self.first, rows) } else { Ok(()) }
-    }
-
-    fn rows(&self) -> u64 {
-        self.shape.get(self.axis).copied().unwrap_or(0)
-    }
-
-    /// Keeps what there is of the rows from `first` on, and makes it so many rows.
-    fn reshape(&mut self, first: u64, rows: u64) -> Result<()> {
-        let mut shape = self.shape.clone();
-        let zero = vec![0; shape.len()];
-        let mut start = zero.clone();
-        let mut extent = shape.clone();
-        let gone = first.saturating_sub(self.first);
-        let stay = self.rows().saturating_sub(gone).min(rows);
-        if let (Some(a), Some(b), Some(c)) =
-            (shape.get_mut(self.axis), start.get_mut(self.axis), extent.get_mut(self.axis))
-        {
-            (*a, *b, *c) = (rows, gone, stay);
-        }
-        let count = usize::try_from(elements(&shape)).unwrap_or(usize::MAX);
-        let source = Place { shape: &self.shape, start: &start };
-        let target = Place { shape: &shape, start: &zero };
-        let parts = self.parts;
-        match &mut self.sums {
-            Sums::Single(sums) => moved(sums, 0.0, count, parts, source, target, &extent)?,
-            Sums::Double(sums) => moved(sums, 0.0, count, parts, source, target, &extent)?,
-            Sums::Largest(bytes) => {
-                let item = usize::try_from(self.plain.size).unwrap_or(1);
-                let mut grown = zeros((count as u64).saturating_mul(item as u64), "".as_ref())?;
-                with_number!(self.plain.kind, self.plain.size, least(&mut grown));
-                copy(bytes, source, &mut grown, target, &extent, item);
-                *bytes = grown;
-            }
-        }
-        if let Some(weights) = &mut self.weights {
-            moved(weights, 0.0, count, 1, source, target, &extent)?;
-        }
-        (self.first, self.shape) = (first, shape);
-        Ok(())
-    }
-
-    /// Adds a tile's elements.
-    pub(crate) fn add(&mut self, tile: &Tile, elements: &[u8]) -> Result<()> {
+    /// Takes a tile.
+    pub(crate) fn hold(&mut self, number: u64, tile: &Tile, mut loaded: Loaded) -> Result<()> {
         let between = || Error::usage("a tile that begins or ends between two elements");
         let window = self.fit.part(&tile.window).ok_or_else(between)?;
-        let tile_shape = window.shape();
-        let mut swapped;
-        let mut bytes = elements;
-        let (kind, size) = self.part();
         if !native(&self.plain) {
-            swapped = elements.to_vec();
-            swap(&mut swapped, usize::try_from(size).unwrap_or(1));
-            bytes = &swapped;
+            swap(loaded.elements_mut(), self.size);
         }
-        let mut from = Vec::with_capacity(tile_shape.len());
-        let mut to = Vec::with_capacity(tile_shape.len());
-        let mut extent = Vec::with_capacity(tile_shape.len());
-        let mut weights = Vec::with_capacity(tile_shape.len());
+        let axes = window.0.len();
+        let mut held = Held {
+            number,
+            span: Vec::with_capacity(axes),
+            weights: Vec::with_capacity(axes),
+            passed: 0,
+            shape: window.shape(),
+            start: Vec::with_capacity(axes),
+            block: Block::Whole(loaded),
+        };
         for (axis, (low, high)) in window.0.iter().enumerate() {
             let side = self.fit.shape.get(axis).copied().unwrap_or(0);
-            let base = if axis == self.axis { self.first } else { 0 };
             let begin = (*low).max(0);
             let end = (*high).min(i64::try_from(side).unwrap_or(i64::MAX));
             let unsigned = |n: i64| u64::try_from(n).unwrap_or(0);
-            from.push(unsigned(begin - low));
-            to.push(unsigned(begin).saturating_sub(base));
-            extent.push(unsigned(end - begin));
-            weights.push(self.weights_along(axis, tile, begin, end).ok_or_else(between)?);
+            held.start.push(unsigned(begin - low));
+            held.span.push(unsigned(begin)..unsigned(end));
+            held.weights.push(self.weights_along(axis, tile, begin, end).ok_or_else(between)?);
         }
-        let job = Job {
-            tile: Place { shape: &tile_shape, start: &from },
-            whole: Place { shape: &self.shape, start: &to },
-            extent: &extent,
-            weights: &weights,
-            parts: self.parts,
-        };
-        match &mut self.sums {
-            Sums::Single(sums) => with_number!(kind, size, add_single(&job, bytes, sums)),
-            Sums::Double(sums) => with_number!(kind, size, add_double(&job, bytes, sums)),
-            Sums::Largest(largest) => with_number!(kind, size, take_largest(&job, bytes, largest)),
-        }
-        if let Some(sums) = &mut self.weights {
-            let job = Job { parts: 1, ..job };
-            job.rows(|_, whole, outer, last| {
-                for (place, weight) in
-                    sums.get_mut(whole..).unwrap_or_default().iter_mut().zip(last)
-                {
-                    *place += (outer * weight) as f32;
-                }
-            });
-        }
+        let place = self.held.partition_point(|other| other.number < number);
+        self.held.insert(place, held);
         Ok(())
     }
 
     /// The weights of a tile's elements from `begin` to before `end` along an axis of the whole.
-    fn weights_along(&self, axis: usize, tile: &Tile, begin: i64, end: i64) -> Option<Vec<f64>> {
-        let Axis::Cut { axis: source, scale } = self.fit.axes.get(axis)? else {
-            return Some(vec![1.0; usize::try_from(end - begin).ok()?]);
-        };
-        let own = *tile.at.get(*source)?;
+    fn weights_along(
+        &mut self,
+        axis: usize,
+        tile: &Tile,
+        begin: i64,
+        end: i64,
+    ) -> Option<Option<Arc<Vec<f64>>>> {
+        let Axis::Cut { axis: source, .. } = *self.fit.axes.get(axis)? else { return Some(None) };
+        if self.mode == Mode::Max {
+            return Some(None);
+        }
+        let own = *tile.at.get(source)?;
+        if let Some(known) = self.weights.get(&(axis, own)) {
+            return Some(Some(known.clone()));
+        }
+        let weights = Arc::new(self.normalised(axis, own, begin, end)?);
+        if axis != self.axis {
+            // Each band has the same ones; along the band's axis each has its own.
+            self.weights.insert((axis, own), weights.clone());
+        }
+        Some(Some(weights))
+    }
+
+    fn normalised(&self, axis: usize, own: u64, begin: i64, end: i64) -> Option<Vec<f64>> {
+        let Axis::Cut { axis: source, scale } = *self.fit.axes.get(axis)? else { return None };
         let window = |place: u64| -> Option<(i64, i64)> {
-            let (low, high) = self.grid.window(*source, place)?;
+            let (low, high) = self.grid.window(source, place)?;
             Some((scale.of(low)?, scale.of(high)?))
         };
         let span = window(own)?;
@@ -309,19 +302,19 @@ impl<'b> Blend<'b> {
         let mut sums = weights.clone();
         // Windows move on with their places, so those that overlap are neighbours.
         let before = (0..own).rev();
-        let count = self.grid.counts().get(*source).copied()?;
+        let count = self.grid.counts().get(source).copied()?;
         let neighbours =
             [Box::new(before) as Box<dyn Iterator<Item = u64>>, Box::new(own + 1..count)];
         for places in neighbours {
             for place in places {
-                let (low, high) = window(place)?;
-                let (low, high) = (low.max(begin), high.min(end));
+                let span = window(place)?;
+                let (low, high) = (span.0.max(begin), span.1.min(end));
                 if low >= high {
                     break;
                 }
                 for at in low..high {
                     let sum = usize::try_from(at - begin).ok().and_then(|at| sums.get_mut(at))?;
-                    *sum += self.weight(window(place)?, at);
+                    *sum += self.weight(span, at);
                 }
             }
         }
@@ -344,53 +337,184 @@ impl<'b> Blend<'b> {
         }
     }
 
-    /// Takes out the rows up to `end`, as bytes of the whole's type. `fill` stands where no tile
-    /// said anything.
-    pub(crate) fn take(&mut self, end: u64, fill: Option<&[u8]>) -> Result<Vec<u8>> {
-        let rows = end.saturating_sub(self.first);
-        let keep = self.rows();
-        let mut extent = self.shape.clone();
-        if let Some(side) = extent.get_mut(self.axis) {
-            *side = rows;
+    /// Puts rows of the whole together, slab by slab, up to `threads` at the same time, and hands
+    /// each on in order: its first row, its rows, and its bytes in the whole's type. `fill` stands
+    /// where no tile said anything.
+    pub(crate) fn rows(
+        &self,
+        rows: Range<u64>,
+        fill: Option<&[u8]>,
+        threads: usize,
+        mut each: impl FnMut(u64, u64, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let height = self.slab_rows();
+        let mut slabs = Vec::new();
+        let mut first = rows.start;
+        while first < rows.end {
+            let end = first.saturating_add(height).min(rows.end);
+            slabs.push(first..end);
+            first = end;
         }
-        let item = usize::try_from(self.plain.size).unwrap_or(1);
-        let count = elements(&extent);
-        let mut out = zeros(count.saturating_mul(item as u64), "".as_ref())?;
-        let zero = vec![0; extent.len()];
-        let source = Place { shape: &self.shape, start: &zero };
-        let target = Place { shape: &extent, start: &zero };
-        let (kind, size) = self.part();
-        let size_bytes = usize::try_from(size).unwrap_or(1);
-        let mut weights = Vec::new();
-        if let Some(sums) = &self.weights {
-            weights = part_of(sums, 1, source, target, &extent);
+        for slabs in slabs.chunks(threads.max(1)) {
+            let made: Vec<Result<Vec<u8>>> = std::thread::scope(|scope| {
+                let started: Vec<_> = slabs
+                    .iter()
+                    .map(|rows| scope.spawn(move || self.slab(rows.clone(), fill)))
+                    .collect();
+                let joined = |thread: std::thread::ScopedJoinHandle<'_, Result<Vec<u8>>>| {
+                    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                };
+                started.into_iter().map(joined).collect()
+            });
+            for (rows, bytes) in slabs.iter().zip(made) {
+                each(rows.start, rows.end - rows.start, &bytes?)?;
+            }
         }
-        let bool = kind == 'b';
-        match &self.sums {
-            Sums::Single(sums) => {
-                let sums = part_of(sums, self.parts, source, target, &extent);
-                let values = sums.into_iter().map(f64::from);
-                with_number!(kind, size, finished(values, &weights, self.parts, bool, &mut out));
+        Ok(())
+    }
+
+    /// Rows of one slab.
+    fn slab_rows(&self) -> u64 {
+        let others = self.fit.shape.iter().enumerate().filter(|(axis, _)| *axis != self.axis);
+        let row = others.fold(1u64, |n, (_, side)| n.saturating_mul(*side));
+        let wide = if self.single() { 4 } else { 8 };
+        let row =
+            row.saturating_mul(wide).saturating_mul(if self.plain.kind == 'c' { 2 } else { 1 });
+        SLAB_SUMS.checked_div(row).unwrap_or(1).max(1)
+    }
+
+    /// Whether sums of `f32` are enough: for 16 bits they are exact to a small part of 1.
+    fn single(&self) -> bool {
+        self.size <= 2
+    }
+
+    /// Some rows of the whole.
+    fn slab(&self, rows: Range<u64>, fill: Option<&[u8]>) -> Result<Vec<u8>> {
+        let mut shape = self.fit.shape.clone();
+        if let Some(side) = shape.get_mut(self.axis) {
+            *side = rows.end - rows.start;
+        }
+        let item = count(self.plain.size);
+        let pixels = count(elements(&shape));
+        let numbers = pixels.saturating_mul(item / self.size.max(1));
+        let mut out = zeros((pixels as u64).saturating_mul(item as u64), "".as_ref())?;
+        let places =
+            pixels / elements(shape.get(self.last + 1..).unwrap_or_default()).max(1) as usize;
+        let mut weights = if self.weighed { buffer(places, 0f32)? } else { Vec::new() };
+        let (kind, size) = (self.kind, self.size);
+        if self.mode == Mode::Max {
+            with_number!(kind, size, least(&mut out));
+            for job in self.jobs(&rows, &shape) {
+                with_number!(kind, size, take_largest(&job, &mut out));
+                job.weigh(&mut weights);
             }
-            Sums::Double(sums) => {
-                let sums = part_of(sums, self.parts, source, target, &extent);
-                let values = sums.into_iter();
-                with_number!(kind, size, finished(values, &weights, self.parts, bool, &mut out));
+        } else if self.single() {
+            let mut sums = buffer(numbers, 0f32)?;
+            for job in self.jobs(&rows, &shape) {
+                with_number!(kind, size, add_single(&job, &mut sums));
+                job.weigh(&mut weights);
             }
-            Sums::Largest(largest) => copy(largest, source, &mut out, target, &extent, item),
+            let sums = sums.into_iter().map(f64::from);
+            with_number!(kind, size, finished(sums, &weights, self.inner, kind == 'b', &mut out));
+        } else {
+            let mut sums = buffer(numbers, 0f64)?;
+            for job in self.jobs(&rows, &shape) {
+                with_number!(kind, size, add_double(&job, &mut sums));
+                job.weigh(&mut weights);
+            }
+            let sums = sums.into_iter();
+            with_number!(kind, size, finished(sums, &weights, self.inner, kind == 'b', &mut out));
         }
         if !native(&self.plain) {
-            swap(&mut out, size_bytes);
+            swap(&mut out, size);
         }
-        if let Some(fill) = fill {
-            for (place, weight) in out.chunks_exact_mut(item).zip(&weights) {
-                if *weight <= 0.0 && fill.len() == place.len() {
-                    place.copy_from_slice(fill);
+        if let Some(fill) = fill.filter(|fill| fill.len() == item) {
+            let inner = self.inner.saturating_mul(size);
+            for (places, weight) in out.chunks_exact_mut(inner.max(1)).zip(&weights) {
+                if *weight <= 0.0 {
+                    places.chunks_exact_mut(item).for_each(|place| place.copy_from_slice(fill));
                 }
             }
         }
-        self.reshape(end, keep.saturating_sub(rows))?;
         Ok(out)
+    }
+
+    /// What each tile has of a slab.
+    fn jobs<'j>(
+        &'j self,
+        rows: &'j Range<u64>,
+        shape: &'j [u64],
+    ) -> impl Iterator<Item = Job<'j>> + 'j {
+        self.held.iter().filter_map(|held| self.job(held, rows, shape))
+    }
+
+    fn job<'j>(&self, held: &'j Held, rows: &Range<u64>, shape: &[u64]) -> Option<Job<'j>> {
+        let cut = self.last;
+        let (from_strides, to_strides) = (strides(&held.shape), strides(shape));
+        let parts = self.plain.size / self.size.max(1) as u64;
+        let (mut from, mut to) = (0, 0);
+        let mut extent = Vec::with_capacity(cut + 1);
+        let mut weights = Vec::with_capacity(cut + 1);
+        for (axis, span) in held.span.iter().enumerate().take(cut + 1) {
+            let (mut begin, mut end, mut skip, mut base) = (span.start, span.end, 0, 0);
+            if axis == self.axis {
+                begin = begin.max(rows.start);
+                end = end.min(rows.end);
+                skip = count(begin.saturating_sub(span.start)) + held.passed;
+                base = rows.start;
+            }
+            let side = end.checked_sub(begin).filter(|side| *side > 0)?;
+            from += (held.start.get(axis)? + (begin - span.start)) * from_strides.get(axis)?;
+            to += (begin - base) * to_strides.get(axis)?;
+            let along = held.weights.get(axis)?.as_deref();
+            weights.push(along.and_then(|along| along.get(skip..skip + count(side))));
+            extent.push(side);
+        }
+        let scaled = |strides: Vec<u64>| -> Vec<usize> {
+            strides.iter().take(cut).map(|stride| count(stride * parts)).collect()
+        };
+        let side = count(extent.pop()?);
+        Some(Job {
+            bytes: held.block.elements(),
+            from: count(from * parts),
+            to: count(to * parts),
+            from_strides: scaled(from_strides),
+            to_strides: scaled(to_strides),
+            outer: extent,
+            last: weights.pop()?,
+            weights,
+            side,
+            inner: self.inner,
+        })
+    }
+
+    /// Lets go of the rows before `row`.
+    pub(crate) fn let_go(&mut self, row: u64) -> Result<()> {
+        let axis = self.axis;
+        let item = count(self.plain.size);
+        self.held.retain(|held| held.span.get(axis).is_some_and(|span| span.end > row));
+        for held in &mut self.held {
+            let Some(span) = held.span.get_mut(axis).filter(|span| span.start < row) else {
+                continue;
+            };
+            let gone = row - span.start;
+            span.start = row;
+            held.passed += count(gone);
+            if let Some(start) = held.start.get_mut(axis) {
+                *start += gone;
+            }
+            let extent: Vec<u64> = held.span.iter().map(|span| span.end - span.start).collect();
+            let bytes = elements(&extent).saturating_mul(item as u64);
+            let mut kept = zeros(bytes, "".as_ref())?;
+            let zero = vec![0; extent.len()];
+            let source = Place { shape: &held.shape, start: &held.start };
+            let target = Place { shape: &extent, start: &zero };
+            copy(held.block.elements(), source, &mut kept, target, &extent, item);
+            held.block = Block::Part(kept);
+            held.shape = extent;
+            held.start = zero;
+        }
+        Ok(())
     }
 
     /// The band's rows that no tile of a later place along the axis has: up to which row.
@@ -403,14 +527,6 @@ impl<'b> Blend<'b> {
         let (low, _) = self.grid.window(self.source_axis, place + 1)?;
         let Axis::Cut { scale, .. } = self.fit.axes.get(self.axis)? else { return None };
         u64::try_from(scale.of(low)?.max(0)).ok().map(|low| low.min(whole))
-    }
-
-    /// The row after the last that tiles at `place` along the axis have.
-    pub(crate) fn reach(&self, place: u64) -> Option<u64> {
-        let whole = self.fit.shape.get(self.axis).copied()?;
-        let (_, high) = self.grid.window(self.source_axis, place)?;
-        let Axis::Cut { scale, .. } = self.fit.axes.get(self.axis)? else { return None };
-        u64::try_from(scale.of(high)?).ok().map(|high| high.min(whole))
     }
 }
 
@@ -436,137 +552,119 @@ fn swap(bytes: &mut [u8], size: usize) {
     }
 }
 
-/// Moves a block of numbers into a new one of `count` elements.
-fn moved<T: Copy>(
-    numbers: &mut Vec<T>,
-    zero: T,
-    count: usize,
-    parts: usize,
-    source: Place<'_>,
-    target: Place<'_>,
-    extent: &[u64],
-) -> Result<()> {
-    let mut grown = Vec::new();
-    let count = count.saturating_mul(parts);
-    grown
-        .try_reserve_exact(count)
-        .map_err(|_| Error::usage("a band of tiles does not fit the memory; cut smaller tiles"))?;
-    grown.resize(count, zero);
-    place_numbers(numbers, source, &mut grown, target, extent, parts);
-    *numbers = grown;
-    Ok(())
+fn count(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// A block of numbers, copied out.
-fn part_of<T: Copy + Default>(
-    numbers: &[T],
-    parts: usize,
-    source: Place<'_>,
-    target: Place<'_>,
-    extent: &[u64],
-) -> Vec<T> {
-    let count = usize::try_from(elements(extent)).unwrap_or(0).saturating_mul(parts);
-    let mut out = vec![T::default(); count];
-    place_numbers(numbers, source, &mut out, target, extent, parts);
-    out
+fn buffer<T: Copy>(len: usize, zero: T) -> Result<Vec<T>> {
+    let mut buffer = Vec::new();
+    buffer
+        .try_reserve_exact(len)
+        .map_err(|_| Error::usage("a row of the whole does not fit the memory"))?;
+    buffer.resize(len, zero);
+    Ok(buffer)
 }
 
-fn place_numbers<T: Copy>(
-    from: &[T],
-    source: Place<'_>,
-    to: &mut [T],
-    target: Place<'_>,
-    extent: &[u64],
-    parts: usize,
-) {
-    let ones: Vec<Vec<f64>> = extent.iter().map(|_| Vec::new()).collect();
-    let job = Job { tile: source, whole: target, extent, weights: &ones, parts };
-    let run = job.run();
-    job.rows(|a, b, _, _| {
-        if let (Some(read), Some(write)) = (from.get(a..a + run), to.get_mut(b..b + run)) {
-            write.copy_from_slice(read);
-        }
-    });
-}
-
-/// Adding one block of numbers to another.
+/// What one tile has of a slab: rows along the last axis that was cut.
 struct Job<'j> {
-    tile: Place<'j>,
-    whole: Place<'j>,
-    extent: &'j [u64],
-    weights: &'j [Vec<f64>],
-    parts: usize,
+    /// The tile's numbers.
+    bytes: &'j [u8],
+    /// Where the first row begins in the tile and in the slab, in numbers.
+    from: usize,
+    to: usize,
+    /// The axes before the last that was cut: sides, steps in both, weights.
+    outer: Vec<u64>,
+    from_strides: Vec<usize>,
+    to_strides: Vec<usize>,
+    weights: Vec<Option<&'j [f64]>>,
+    /// Elements of a row, numbers for each of them, and their weights.
+    side: usize,
+    inner: usize,
+    last: Option<&'j [f64]>,
 }
 
 impl Job<'_> {
-    /// Numbers in a row of the last axis.
-    fn run(&self) -> usize {
-        let side = self.extent.last().copied().unwrap_or(1);
-        usize::try_from(side).unwrap_or(0).saturating_mul(self.parts)
-    }
-
-    /// Calls `each` for each row along the last axis: where its numbers begin in both blocks, the
-    /// product of the weights of the other axes, and the weights along this one.
-    fn rows(&self, mut each: impl FnMut(usize, usize, f64, &[f64])) {
-        let Some((_, outer)) = self.extent.split_last() else {
-            each(0, 0, 1.0, &[1.0]);
-            return;
-        };
-        if self.extent.contains(&0) {
-            return;
-        }
-        let last = self.weights.last().map(Vec::as_slice).unwrap_or_default();
-        let (from_strides, to_strides) = (strides(self.tile.shape), strides(self.whole.shape));
-        let mut walk = Odometer::new(outer);
+    /// Calls `each` for each row: where its numbers begin in the tile and in the slab, and the
+    /// product of the weights of the other axes.
+    fn rows(&self, mut each: impl FnMut(usize, usize, f64)) {
+        let mut walk = Odometer::new(&self.outer);
         while let Some(at) = walk.at() {
-            let place = |start: &[u64], strides: &[u64]| {
-                let mut sum = 0;
-                for (axis, (start, stride)) in start.iter().zip(strides).enumerate() {
-                    sum += (start + at.get(axis).copied().unwrap_or(0)) * stride;
-                }
-                usize::try_from(sum).unwrap_or(usize::MAX).saturating_mul(self.parts)
-            };
-            let weight = at.iter().zip(self.weights).fold(1.0, |product, (at, weights)| {
-                let at = usize::try_from(*at).unwrap_or(usize::MAX);
-                product * weights.get(at).copied().unwrap_or(1.0)
-            });
-            each(
-                place(self.tile.start, &from_strides),
-                place(self.whole.start, &to_strides),
-                weight,
-                last,
-            );
+            let (mut from, mut to, mut weight) = (self.from, self.to, 1.0);
+            let steps = self.from_strides.iter().zip(&self.to_strides).zip(&self.weights);
+            for (at, ((from_step, to_step), weights)) in at.iter().zip(steps) {
+                let at = count(*at);
+                from += at * from_step;
+                to += at * to_step;
+                weight *= weights.and_then(|weights| weights.get(at)).copied().unwrap_or(1.0);
+            }
+            each(from, to, weight);
             walk.step();
         }
+    }
+
+    /// The weights of a row's numbers, where there are not too many for each element.
+    fn repeated(&self) -> Option<Vec<f64>> {
+        let along = |at: usize| self.last.and_then(|last| last.get(at)).copied().unwrap_or(1.0);
+        let each = |at: usize| std::iter::repeat_n(along(at), self.inner);
+        (self.inner <= REPEATED).then(|| (0..self.side).flat_map(each).collect())
+    }
+
+    /// Adds the weights themselves, one for each element of the last axis that was cut.
+    fn weigh(&self, sums: &mut [f32]) {
+        if sums.is_empty() {
+            return;
+        }
+        self.rows(|_, to, weight| {
+            let at = to / self.inner.max(1);
+            for (place, sum) in
+                sums.get_mut(at..at + self.side).unwrap_or_default().iter_mut().enumerate()
+            {
+                let last = self.last.and_then(|last| last.get(place)).copied().unwrap_or(1.0);
+                *sum += (weight * last) as f32;
+            }
+        });
     }
 }
 
 macro_rules! adding {
-    ($name:ident, $sum:ty) => {
-        fn $name<T: Number>(job: &Job<'_>, tile: &[u8], sums: &mut [$sum]) {
-            let (run, parts) = (job.run(), job.parts);
-            job.rows(|from, to, outer, last| {
-                let bytes = tile.get(from * T::SIZE..(from + run) * T::SIZE).unwrap_or_default();
+    ($name:ident, $sum:ty, $number:ident) => {
+        fn $name<T: Number>(job: &Job<'_>, sums: &mut [$sum]) {
+            let run = job.side * job.inner;
+            let repeated = job.repeated();
+            let repeated: Option<Vec<$sum>> =
+                repeated.map(|weights| weights.into_iter().map(|weight| weight as $sum).collect());
+            job.rows(|from, to, weight| {
+                let bytes = job.bytes.get(from * T::SIZE..(from + run) * T::SIZE);
+                let bytes = bytes.unwrap_or_default();
                 let sums = sums.get_mut(to..to + run).unwrap_or_default();
-                let numbers = bytes.chunks_exact(T::SIZE * parts).zip(sums.chunks_exact_mut(parts));
-                for ((bytes, sums), weight) in numbers.zip(last) {
-                    let weight = outer * weight;
-                    for (number, sum) in bytes.chunks_exact(T::SIZE).zip(sums) {
-                        *sum += (T::read(number).to_f64() * weight) as $sum;
-                    }
+                let add = |weight: $sum, bytes: &[u8], sum: &mut $sum| {
+                    *sum += T::read(bytes).$number() * weight;
+                };
+                if let Some(repeated) = &repeated {
+                    let outer = weight as $sum;
+                    let numbers = bytes.chunks_exact(T::SIZE).zip(sums).zip(repeated);
+                    numbers.for_each(|((bytes, sum), weight)| add(outer * weight, bytes, sum));
+                    return;
+                }
+                let elements =
+                    bytes.chunks_exact(T::SIZE * job.inner).zip(sums.chunks_exact_mut(job.inner));
+                for (at, (bytes, sums)) in elements.enumerate() {
+                    let last = job.last.and_then(|last| last.get(at)).copied().unwrap_or(1.0);
+                    let weight = (weight * last) as $sum;
+                    bytes.chunks_exact(T::SIZE).zip(sums).for_each(|(b, sum)| add(weight, b, sum));
                 }
             });
         }
     };
 }
 
-adding!(add_single, f32);
-adding!(add_double, f64);
+adding!(add_single, f32, to_f32);
+adding!(add_double, f64, to_f64);
 
-fn take_largest<T: Number>(job: &Job<'_>, tile: &[u8], largest: &mut [u8]) {
-    let run = job.run();
-    job.rows(|from, to, _, _| {
-        let bytes = tile.get(from * T::SIZE..(from + run) * T::SIZE).unwrap_or_default();
+fn take_largest<T: Number>(job: &Job<'_>, largest: &mut [u8]) {
+    let run = job.side * job.inner;
+    job.rows(|from, to, _| {
+        let bytes = job.bytes.get(from * T::SIZE..(from + run) * T::SIZE).unwrap_or_default();
         let places = largest.get_mut(to * T::SIZE..(to + run) * T::SIZE).unwrap_or_default();
         for (number, place) in bytes.chunks_exact(T::SIZE).zip(places.chunks_exact_mut(T::SIZE)) {
             T::read(place).larger(T::read(number)).write(place);
@@ -580,18 +678,24 @@ fn least<T: Number>(block: &mut [u8]) {
     }
 }
 
-/// Turns sums into numbers. `weights` is empty where all sums are whole.
+/// Turns sums into numbers. `weights` is empty where all sums are whole, else it has one for each
+/// `inner` numbers.
 fn finished<T: Number>(
     sums: impl Iterator<Item = f64>,
     weights: &[f32],
-    parts: usize,
-    bool: bool,
+    inner: usize,
+    truth: bool,
     out: &mut [u8],
 ) {
-    for (number, (sum, place)) in sums.zip(out.chunks_exact_mut(T::SIZE)).enumerate() {
-        let weight = weights.get(number / parts).copied().map_or(1.0, f64::from);
-        let value = if weight > 0.0 { sum / weight } else { 0.0 };
-        let value = if bool { f64::from(u8::from(value >= 0.5)) } else { value };
-        T::from_f64(value).write(place);
+    let places = out.chunks_exact_mut(T::SIZE);
+    let value = |sum: f64| if truth { f64::from(u8::from(sum >= 0.5)) } else { sum };
+    if weights.is_empty() {
+        sums.zip(places).for_each(|(sum, place)| T::from_f64(value(sum)).write(place));
+        return;
+    }
+    for (number, (sum, place)) in sums.zip(places).enumerate() {
+        let weight = weights.get(number / inner.max(1)).copied().map_or(1.0, f64::from);
+        let sum = if weight > 0.0 { sum / weight } else { 0.0 };
+        T::from_f64(value(sum)).write(place);
     }
 }

@@ -22,6 +22,11 @@ impl Loaded {
     pub(crate) fn elements(&self) -> &[u8] {
         self.bytes.get(self.range.clone()).unwrap_or_default()
     }
+
+    /// The same, to be changed.
+    pub(crate) fn elements_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.range.clone()).unwrap_or_default()
+    }
 }
 
 /// Reads the segment at `position` and finds its array.

@@ -26,32 +26,29 @@ impl Missing {
         positions: &mut HashMap<u64, usize>,
     ) -> Result<Missing> {
         let mut tiles = Vec::new();
+        let store = segments.location().store();
         let quarantine = segments.location().path().join(name::PRIVATE).join("quarantine");
+        // The record of a map that failed, or the file that a repair set aside.
+        let is_quarantined = |stem: &str| {
+            let endings = [".json", ".pickle", ".pickle.zst", ".pickle.gz"];
+            endings.iter().any(|ending| quarantine.join(format!("{stem}{ending}")).exists())
+        };
         for number in 0..layout.grid.len() {
-            match positions.get(&number) {
-                None => {
-                    let file = segment_file(&layout.name, number, name::DEFAULT_WIDTH);
-                    let stem = file.strip_suffix(name::EXTENSION).unwrap_or(&file).to_owned();
-                    let recorded = quarantine.join(format!("{stem}.json")).exists()
-                        || quarantine.join(&file).exists();
-                    let why = if recorded { "quarantined" } else { "missing" };
-                    tiles.push((number, stem, why));
-                }
-                Some(position) => match segments.open_segment(*position) {
-                    Ok(_) => {}
-                    Err(error @ (Error::Missing(_) | Error::Damaged { .. })) => {
-                        let file = &segments.entry(*position)?.file;
-                        let stem = file.strip_suffix(name::EXTENSION).unwrap_or(file);
-                        let why = match error {
-                            Error::Missing(_) => "its file is gone",
-                            _ => "its file is damaged",
-                        };
-                        tiles.push((number, stem.to_owned(), why));
-                        positions.remove(&number);
-                    }
-                    Err(error) => return Err(error),
-                },
-            }
+            let Some(position) = positions.get(&number) else {
+                let file = segment_file(&layout.name, number, name::DEFAULT_WIDTH);
+                let stem = name::stem(&file).to_owned();
+                let why = if is_quarantined(&stem) { "quarantined" } else { "missing" };
+                tiles.push((number, stem, why));
+                continue;
+            };
+            let entry = segments.entry(*position)?;
+            let why = match store.size(&entry.file)? {
+                Some(bytes) if bytes == entry.bytes => continue,
+                Some(_) => "its file is damaged",
+                None => "its file is gone",
+            };
+            tiles.push((number, name::stem(&entry.file).to_owned(), why));
+            positions.remove(&number);
         }
         Ok(Missing { tiles })
     }

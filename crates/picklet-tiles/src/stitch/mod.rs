@@ -4,8 +4,9 @@
 //! tiles of one band ── read, several at a time ── band in memory ── written, let go
 //! ```
 //!
-//! The array is written band by band along the first axis that was cut; a band is as high as a
-//! tile's core (and with blending, its halo), so memory is one band and the tiles being read.
+//! The array is written band by band along the first axis that was cut. Memory is the cores of one
+//! band and the tiles being read; with blending the tiles of one band, and of the bands before it
+//! what reaches into it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -84,7 +85,7 @@ pub struct StitchOptions<'o> {
     pub mode: Mode,
     /// What stands where a tile is missing, as text: a number, `true`, `nan`. `None` refuses.
     pub fill: Option<&'o str>,
-    /// Tiles read at the same time, each of which is in memory.
+    /// Tiles read, and slabs blended, at the same time, each of which is in memory.
     pub workers: usize,
     /// Hears of tiles done.
     pub progress: &'o dyn Progress,
@@ -270,13 +271,16 @@ impl Run<'_> {
         };
         let mut written = 0;
         for (place, numbers) in bands(self.grid, source_axis).into_iter().enumerate() {
-            blend.extend(blend.reach(place as u64).ok_or_else(between)?)?;
-            self.each(&numbers, |tile, loaded| blend.add(tile, loaded.elements()))?;
+            self.each(&numbers, |number, tile, loaded| blend.hold(number, tile, loaded))?;
             let ready = blend.ready(place as u64).ok_or_else(between)?;
             if ready > written {
-                blend.extend(ready)?;
-                let block = blend.take(ready, fill)?;
-                output.band(written, ready - written, &block)?;
+                blend.rows(written..ready, fill, self.options.workers, |first, rows, bytes| {
+                    if (self.options.interrupt)() {
+                        return Err(Error::Interrupted);
+                    }
+                    output.band(first, rows, bytes)
+                })?;
+                blend.let_go(ready)?;
                 written = ready;
             }
         }
@@ -286,7 +290,7 @@ impl Run<'_> {
     /// Copies the cores of tiles into the band's block.
     fn crop(&self, numbers: &[u64], band: &Window, block: &mut [u8]) -> Result<()> {
         let band_shape = band.shape();
-        self.each(numbers, |tile, loaded| {
+        self.each(numbers, |_, tile, loaded| {
             let (Some(core), Some(window)) =
                 (self.fit.part(&tile.core), self.fit.part(&tile.window))
             else {
@@ -310,7 +314,7 @@ impl Run<'_> {
     fn each(
         &self,
         numbers: &[u64],
-        mut take: impl FnMut(&Tile, Loaded) -> Result<()>,
+        mut take: impl FnMut(u64, &Tile, Loaded) -> Result<()>,
     ) -> Result<()> {
         let present: Vec<(u64, usize)> = numbers
             .iter()
@@ -336,7 +340,7 @@ impl Run<'_> {
             drop(sender);
             let mut result = Ok(());
             for loaded in &receiver {
-                result = loaded.and_then(|(tile, loaded)| take(&tile, loaded));
+                result = loaded.and_then(|(number, tile, loaded)| take(number, &tile, loaded));
                 if (self.options.interrupt)() {
                     result = Err(Error::Interrupted);
                 }
@@ -351,12 +355,12 @@ impl Run<'_> {
         })
     }
 
-    fn load(&self, number: u64, position: usize) -> Result<(Tile, Loaded)> {
+    fn load(&self, number: u64, position: usize) -> Result<(u64, Tile, Loaded)> {
         let loaded = load(self.segments, position)?;
         let wrong =
             |why: String| Error::input(self.segments.path(position).unwrap_or_default(), None, why);
         let tile = self.grid.tile(number).ok_or_else(|| wrong("is no tile of the grid".into()))?;
         self.fit.check(&tile, &loaded.dtype, &loaded.shape).map_err(wrong)?;
-        Ok((tile, loaded))
+        Ok((number, tile, loaded))
     }
 }
