@@ -49,6 +49,9 @@ fn decode(bytes: &[u8], path: &Path) -> Result<(Vec<u8>, u64, u64, u64)> {
         .set_strict_mode(true)
         .set_max_width(LONGEST_SIDE)
         .set_max_height(LONGEST_SIDE);
+    if !is_whole(bytes) {
+        return Err(Error::input(path, bytes.len() as u64, "the JPEG ends here: it was cut off"));
+    }
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(|e| bad(&e))?;
     let gray = decoder.input_colorspace() == Some(ColorSpace::Luma);
@@ -65,4 +68,12 @@ fn decode(bytes: &[u8], path: &Path) -> Result<(Vec<u8>, u64, u64, u64)> {
         return Err(bad(&"its pixels are not as many as its header says"));
     }
     Ok((pixels, width as u64, height as u64, channels))
+}
+
+/// Whether the end of an image comes after the last beginning of a scan. Within a scan neither
+/// marker can stand: there a byte 0xff is followed by zero. The decoder takes what is left of a
+/// last row for all of it.
+fn is_whole(bytes: &[u8]) -> bool {
+    let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
+    last([0xff, 0xd9]) > last([0xff, 0xda])
 }
