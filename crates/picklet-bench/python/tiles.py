@@ -105,18 +105,19 @@ numpy.save(out, merger.merge(dtype="u1"))
 }
 
 # tiler counts an overlap once, between two tiles; picklet counts it on each side of a core. So its
-# tiles are those of picklet if they are as large as a window and overlap by two halos.
+# tiles are picklet's if they are as large as a window, of a picture with a halo around it.
 BLEND = {
     "tiler": """
 from tiler import Merger, Tiler
-shape, window = (side, side, 3), tile + 2 * overlap
-tiler = Tiler(shape, (window, window, 3), overlap=2 * overlap, channel_dimension=2)
-new_shape, padding = tiler.calculate_padding()
-tiler.recalculate(data_shape=new_shape)
+padded, window = side + 2 * overlap, tile + 2 * overlap
+tiler = Tiler(
+    (padded, padded, 3), (window, window, 3), overlap=2 * overlap, channel_dimension=2
+)
 merger = Merger(tiler, window="hann")
 for number in range(len(tiler)):
     merger.add(number, load(number))
-numpy.save(out, merger.merge(extra_padding=padding, dtype="u1"))
+halo = (overlap, overlap)
+numpy.save(out, merger.merge(extra_padding=[halo, halo, (0, 0)], dtype="u1"))
 """,
 }
 
