@@ -14,6 +14,7 @@ use serde_json::Map;
 
 use crate::compress::{self, Compression};
 use crate::error::{Error, Result};
+use crate::input::Input;
 use crate::journal::Journal;
 use crate::manifest::{Entry, Header, Kind, Manifest, Xxh3};
 use crate::name;
@@ -156,6 +157,18 @@ impl Segments {
             None => Ok(file),
             Some(how) => Ok(Box::new(expanded(how, file, path)?)),
         }
+    }
+
+    /// One segment to be cut, merged or read from, as [`Segments::open_segment`] opens it; its path
+    /// is its name.
+    ///
+    /// # Errors
+    /// As [`Segments::open_segment`].
+    pub fn input(&self, index: usize) -> Result<Input> {
+        let path = self.path(index)?;
+        let mut input = Input::read_at("", self.open_segment(index)?)?;
+        input.rename(path);
+        Ok(input)
     }
 
     /// Reads one segment whole and checks its length and digest. Of a

@@ -81,8 +81,7 @@ impl ItemReader {
     /// [`Error::NoSuchSegment`]; as [`ItemReader::open`].
     pub fn segment(segments: &Segments, index: usize) -> Result<Self> {
         let name = segments.path(index)?;
-        let mut input = Input::read_at("", segments.open_segment(index)?)?;
-        input.rename(name.clone());
+        let input = segments.input(index)?;
         let mut places = Vec::new();
         if input.size() >= LEAST {
             if let Some(folder) = segments.location().local_path() {

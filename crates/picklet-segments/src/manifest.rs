@@ -90,7 +90,7 @@ pub enum Kind {
     Set,
     /// Each segment is a frozenset.
     Frozenset,
-    /// Each segment is a block of one n-d array's rows.
+    /// Each segment is a block of the rows of one array or table.
     Array,
     /// Each segment is a block of an n-d array, with its halo.
     Tiles,
@@ -146,6 +146,14 @@ pub struct SharedCounts {
     pub immutable: u64,
     /// Lists, dicts, instances: a change to one copy is not seen in the other.
     pub mutable: u64,
+}
+
+impl std::ops::AddAssign for SharedCounts {
+    fn add_assign(&mut self, more: SharedCounts) {
+        self.atoms += more.atoms;
+        self.immutable += more.immutable;
+        self.mutable += more.mutable;
+    }
 }
 
 /// One segment.

@@ -5,13 +5,15 @@
 
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use crate::directory::Segments;
 use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::manifest::Kind;
 use crate::progress::{NoProgress, Progress, Totals};
-use crate::split::{Member, Merged};
+use crate::split::{AHEAD, Held, Member, Merged, contents, cores, merge_arrays};
 
 /// How to merge.
 #[derive(Clone)]
@@ -68,10 +70,8 @@ pub fn merge(
     options: &MergeOptions<'_>,
 ) -> Result<MergeReport> {
     let kind = segments.kind();
-    if matches!(kind, Kind::Array | Kind::Tiles) {
-        return Err(Error::usage(format!(
-            "segments of kind {kind} cannot be merged into a pickle without their objects"
-        )));
+    if kind == Kind::Tiles {
+        return Err(Error::usage("tiles are joined by stitch"));
     }
     let objects = kind == Kind::Objects;
     options.progress.totals(Totals {
@@ -79,29 +79,43 @@ pub fn merge(
         items: segments.items(),
         bytes: Some(segments.bytes()),
     });
-    let member = |index: usize| -> Result<Input> {
-        let path = segments.location().path().join(&segments.entry(index)?.file);
-        let mut input = Input::read_at("", segments.open_segment(index)?)?;
-        input.rename(path);
-        Ok(input)
-    };
+    let mut counting = Counting { out: BufWriter::with_capacity(1 << 18, out), bytes: 0 };
+    if kind == Kind::Array {
+        merge_arrays(segments, &mut counting, &options.name)?;
+        counting.flush().map_err(|e| Error::io("write", &options.name, e))?;
+        let (segments, bytes) = (segments.len() as u64, counting.bytes);
+        return Ok(MergeReport { kind, segments, bytes });
+    }
     // All beginnings first: they decide about the protocol, and a segment that
     // does not belong to the others is found before anything is written.
     let mut merged = Merged::new(kind, objects);
     for index in 0..segments.len() {
-        merged.look(&Member { input: &member(index)?, objects })?;
+        merged.look(&Member { input: &segments.input(index)?, objects, held: None })?;
     }
-    let mut counting = Counting { out: BufWriter::with_capacity(1 << 18, out), bytes: 0 };
     let mut run = merged.begin(&mut counting, &options.name)?;
-    for index in 0..segments.len() {
+    let mut add = |index: usize, (input, held): (Input, Option<Held>)| -> Result<()> {
         if (options.interrupt)() {
             return Err(Error::Interrupted);
         }
         let entry = segments.entry(index)?;
-        run.add(&Member { input: &member(index)?, objects })?;
+        run.add(&Member { input: &input, objects, held })?;
         options.progress.bytes(entry.bytes);
         options.progress.items(entry.items.unwrap_or(0));
         options.progress.segment(&entry.file);
+        Ok(())
+    };
+    let scanned = |index: usize| -> Result<(Input, Option<Held>)> {
+        let input = segments.input(index)?;
+        // The first was scanned when it was looked at.
+        let held = if objects || index == 0 { None } else { Some(contents(&input)?) };
+        Ok((input, held))
+    };
+    if segments.len() > 2 && segments.bytes() > AHEAD && cores() > 1 {
+        side_by_side(segments, &scanned, &mut add)?;
+    } else {
+        for index in 0..segments.len() {
+            add(index, scanned(index)?)?;
+        }
     }
     run.finish()?;
     counting.flush().map_err(|e| Error::io("write", &options.name, e))?;
@@ -109,6 +123,34 @@ pub fn merge(
         kind: if objects { Kind::List } else { kind },
         segments: segments.len() as u64,
         bytes: counting.bytes,
+    })
+}
+
+/// Scans in a thread of its own, which is one segment ahead of the writing.
+fn side_by_side<T: Send>(
+    segments: &Segments,
+    scanned: &(dyn Fn(usize) -> Result<T> + Sync),
+    add: &mut dyn FnMut(usize, T) -> Result<()>,
+) -> Result<()> {
+    let (sender, receiver) = sync_channel(1);
+    thread::scope(|scope| {
+        let scan = move || {
+            for index in 0..segments.len() {
+                let next = scanned(index);
+                let failed = next.is_err();
+                // The writer has given up, or will for this reason.
+                if sender.send(next).is_err() || failed {
+                    return;
+                }
+            }
+        };
+        let scan = thread::Builder::new().name("picklet scan".to_owned()).spawn_scoped(scope, scan);
+        scan.map_err(|e| Error::io("start a thread for", segments.location().path(), e))?;
+        // The receiver goes away with this closure's end, and the scan then ends too.
+        for (index, next) in receiver.into_iter().enumerate() {
+            add(index, next?)?;
+        }
+        Ok(())
     })
 }
 

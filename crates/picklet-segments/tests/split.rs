@@ -5,7 +5,7 @@ use std::process::Command;
 
 use picklet_segments::{
     Error, Existing, Input, Kind, Location, MergeOptions, Names, Shared, SplitOptions, SplitReport,
-    Target, count_items, extract, merge, split,
+    Target, count_items, extract, merge, resplit, split,
 };
 
 /// The interpreter to compare with; `None` after saying loudly that there is
@@ -108,6 +108,15 @@ fn segments_of_random_graphs_are_the_source_with_its_sharing() {
             let mut file = std::fs::File::create(&merged).unwrap();
             let options = MergeOptions { name: merged.clone(), ..MergeOptions::default() };
             merge(&report.segments, &mut file, &options).unwrap();
+            for (anew, target) in targets.into_iter().filter(|(anew, _)| *anew != name) {
+                if large && (anew == "one" || anew == "bytes") {
+                    continue;
+                }
+                let options = SplitOptions { target, shared: Shared::Copy, ..Default::default() };
+                let out = source.with_extension(format!("{name}.anew-{anew}"));
+                resplit(&report.segments, &Location::local(&out), &options)
+                    .unwrap_or_else(|error| panic!("{}: {target:?}: {error}", out.display()));
+            }
         }
     }
     let said = oracle(&python, &["check", path]);

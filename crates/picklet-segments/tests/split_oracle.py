@@ -408,6 +408,36 @@ def same_as_parts(folder, merged):
         same([item for part in parts for item in part], list(merged), joined=True)
 
 
+def check_cut_anew(old, new):
+    """The segments in new hold what those in old hold, with the sharing that each of old has."""
+    parts, made = [], []
+    for folder, into in ((old, parts), (new, made)):
+        for name in sorted(n for n in os.listdir(folder) if n.endswith(".pickle")):
+            with open(f"{folder}/{name}", "rb") as file:
+                into.append(load(file.read()))
+    assert all(type(part) is type(parts[0]) for part in made)
+    if isinstance(parts[0], (set, frozenset)):
+        whole = type(parts[0])()
+        if whole.union(*made) != whole.union(*parts) or sum(map(len, made)) != sum(map(len, parts)):
+            raise Different("the sets joined are not the old ones'")
+        return
+
+    def items(parts):
+        return [x for part in parts for x in (part.items() if isinstance(part, dict) else part)]
+
+    want, got = items(parts), items(made)
+    if len(want) != len(got):
+        raise Different(f"{len(got)} items, not {len(want)}")
+    at = 0
+    for part in made:
+        end = at + len(part)
+        if isinstance(part, dict):
+            same([list(p) for p in want[at:end]], [list(p) for p in got[at:end]], joined=True)
+        else:
+            same(want[at:end], got[at:end], joined=True)
+        at = end
+
+
 def check(folder):
     sources = sorted(n for n in os.listdir(folder) if n.endswith(".pickle"))
     checked = segments = 0
@@ -419,6 +449,10 @@ def check(folder):
             if not os.path.isdir(f"{folder}/{split}"):
                 continue
             try:
+                if ".anew" in split:
+                    check_cut_anew(f"{folder}/{split[: split.index('.anew')]}", f"{folder}/{split}")
+                    checked += 1
+                    continue
                 segments += check_one(f"{folder}/{name}", f"{folder}/{split}")
             except Exception as error:
                 print(f"{split}: {type(error).__name__}: {error}"[:2000])

@@ -2,7 +2,9 @@
 
 mod split_support;
 
-use picklet_segments::{Existing, Input, SplitOptions, Target, extract};
+use picklet_segments::{
+    Existing, Input, Location, MergeOptions, SplitOptions, Target, extract, merge, resplit,
+};
 use split_support::{cut, cut_with, folder, python, run_python};
 
 /// Larger than what is looked at first, so that the scan runs in a thread of
@@ -163,5 +165,128 @@ fn damage_far_into_a_source_leaves_whole_segments_and_no_manifest() {
             ..SplitOptions::default()
         };
         assert_eq!(cut_with(folder.path(), name, &options).unwrap().items, 25_000);
+    }
+}
+
+/// Instances that are containers themselves: of subclasses, with and without a state of their own.
+#[test]
+fn instances_with_items_are_split_with_their_class_and_state() {
+    let Some(python) = python() else { return };
+    let folder = folder();
+    let classes = "
+import types
+own = types.ModuleType('own'); sys.modules['own'] = own
+exec('''
+import collections
+class List(list): pass
+class Dict(dict): pass
+class Deque(collections.deque): pass
+class Named(collections.OrderedDict): pass
+''', own.__dict__)
+for c in own.List, own.Dict, own.Deque, own.Named: c.__module__ = 'own'
+def state(v):
+    v.note, v.itself, v.inner = 'a note', None, ['note', {'deep': ['er']}]
+    return v
+def items(kind, v):
+    each = [('early', i) for i in range(9)]
+    values = [[i, each[i % 9], 'x' * (i % 30)] for i in range(500)]
+    if kind in ('Dict', 'Named', 'OrderedDict'): v.update((f'k{i}', x) for i, x in enumerate(values))
+    else: v.extend(values)
+    return v
+kinds = {'List': own.List, 'Dict': own.Dict, 'Deque': own.Deque, 'Named': own.Named, 'OrderedDict': collections.OrderedDict}
+def make(kind, form):
+    v = items(kind, kinds[kind]())
+    if form == 'plain': return v
+    v = state(v)
+    if form == 'self': v.itself = v
+    if form == 'item': v.inner.append(list(v.values())[450] if hasattr(v, 'values') else v[450]); v.inner.append(list(v.values())[3] if hasattr(v, 'values') else v[3])
+    return v
+";
+    let code = format!(
+        "{classes}
+for kind in kinds:
+    for form in 'plain', 'state', 'self', 'item':
+        for protocol in range(6):
+            if form == 'self' and protocol < 2: continue
+            with open(f'{{folder}}/{{kind}}-{{form}}-{{protocol}}.pickle', 'wb') as f: pickle.dump(make(kind, form), f, protocol)"
+    );
+    run_python(&python, folder.path(), &code);
+    let mut count = 0;
+    for kind in ["List", "Dict", "Deque", "Named", "OrderedDict"] {
+        for form in ["plain", "state", "self", "item"] {
+            for protocol in 0..6 {
+                let name = format!("{kind}-{form}-{protocol}");
+                if !folder.path().join(format!("{name}.pickle")).exists() {
+                    continue;
+                }
+                let report = cut(folder.path(), &name, Target::Items(70))
+                    .unwrap_or_else(|error| panic!("{name}: {error}"));
+                assert_eq!((report.items, report.segments.len()), (500, 8), "{name}");
+                let merged = folder.path().join(format!("{name}.merged"));
+                let mut file = std::fs::File::create(&merged).unwrap();
+                merge(&report.segments, &mut file, &MergeOptions::default()).unwrap();
+                let anew = Location::local(folder.path().join(format!("{name}-anew")));
+                let options = SplitOptions { target: Target::Items(99), ..Default::default() };
+                assert_eq!(resplit(&report.segments, &anew, &options).unwrap().items, 500);
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 100);
+    let code = format!(
+        "{classes}
+def same_state(a, b, name):
+    if a.__dict__ or b.__dict__:
+        x, y = dict(a.__dict__), dict(b.__dict__)
+        assert (x.pop('itself') is a) == (y.pop('itself') is b), name
+        assert x == y, (name, x, y)
+for kind in kinds:
+    for form in 'plain', 'state', 'self', 'item':
+        for protocol in range(6):
+            name = f'{{kind}}-{{form}}-{{protocol}}'
+            if not os.path.exists(f'{{folder}}/{{name}}.pickle'): continue
+            whole = pickle.load(open(f'{{folder}}/{{name}}.pickle', 'rb'))
+            joined = pickle.load(open(f'{{folder}}/{{name}}.merged', 'rb'))
+            assert type(joined) is type(whole) and list(joined) == list(whole), name
+            same_state(whole, joined, name)
+            for way in name, name + '-anew':
+                at, all_items = 0, list(whole.items() if hasattr(whole, 'items') else whole)
+                for part in segments(way):
+                    assert type(part) is type(whole), way
+                    got = list(part.items() if hasattr(part, 'items') else part)
+                    assert got == all_items[at:at + len(got)], way
+                    same_state(whole, part, way)
+                    at += len(got)
+                assert at == 500, way"
+    );
+    run_python(&python, folder.path(), &code);
+}
+
+/// A date that items share is no list: nobody can change it.
+#[test]
+fn shared_results_of_calls_are_counted_as_what_they_are() {
+    let Some(python) = python() else { return };
+    let folder = folder();
+    run_python(
+        &python,
+        folder.path(),
+        "import datetime, decimal, uuid
+day, price, key = datetime.date(2026, 1, 2), decimal.Decimal('1.5'), uuid.UUID(int=7)
+some, stamp = frozenset(['a', 'b']), datetime.datetime(2026, 1, 2, 3, 4)
+values = {'fixed': [[day, price, key, some, stamp, i] for i in range(100)],
+          'mixed': [[day, other, i] for other in [collections.OrderedDict(a=1)] for i in range(100)],
+          'twice': [(datetime.date(2026, 1, 2), day, i) for i in range(100)]}
+for name, value in values.items():
+    for protocol in range(6):
+        with open(f'{folder}/{name}{protocol}.pickle', 'wb') as f: pickle.dump(value, f, protocol)",
+    );
+    for protocol in 0..6 {
+        for (name, mutable, immutable) in [("fixed", 0, 5), ("mixed", 1, 1), ("twice", 0, 1)] {
+            let name = format!("{name}{protocol}");
+            let report = cut(folder.path(), &name, Target::Items(50)).unwrap();
+            assert_eq!(report.segments.len(), 2);
+            assert_eq!(report.shared.mutable, mutable, "{name}: {:?}", report.shared);
+            assert!(report.shared.immutable >= immutable, "{name}: {:?}", report.shared);
+        }
     }
 }

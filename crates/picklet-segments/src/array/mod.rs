@@ -12,8 +12,10 @@
 mod dtype;
 mod envelope;
 mod recognise;
+mod rows;
 mod symbols;
 
 pub use dtype::{ByteOrder, Dtype, Field, Plain, Struct, Unit};
 pub use envelope::Envelope;
 pub use recognise::{Encoding, Found, PickledArray, recognise};
+pub(crate) use rows::{Opened, Rows};

@@ -325,7 +325,12 @@ impl Scanner<'_> {
                             counted = true;
                             define!(memo, 1)
                         }
-                        BINPUT => define!(u64::from(ahead[1]), 2),
+                        BINPUT => {
+                            define!(u64::from(ahead[1]), 2);
+                            if T::REFS {
+                                trace.small_put();
+                            }
+                        }
                         LONG_BINPUT => {
                             define!(four!(ahead), 5);
                             if T::REFS {

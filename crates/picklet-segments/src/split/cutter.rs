@@ -4,7 +4,6 @@
 //! It writes nothing, so that it can run ahead of what does, on a core of its
 //! own.
 
-use super::Target;
 use super::checkpoint::Checkpoints;
 use super::emit::Plan;
 use super::items::{Items, Step};
@@ -57,18 +56,18 @@ pub(crate) struct Cutter<'a> {
 }
 
 impl<'a> Cutter<'a> {
-    /// A cutter for `source`, which has `size` bytes.
+    /// A cutter for `source`, which has `size` bytes, where `planner` says.
     pub(crate) fn new(
         source: &'a dyn ReadAt,
         size: u64,
         root: &Root,
-        target: Target,
+        planner: Planner,
     ) -> Result<Self, Fault> {
         let collector = Collector::new(root.body, root.prefix_memo);
         Ok(Cutter {
             source,
             items: Items::traced(Window::new(source, size), root, collector)?,
-            planner: Planner::new(target, root, size),
+            planner,
             prefix_memo: root.prefix_memo,
             state: State::Scan,
             told_ids: 0,

@@ -188,7 +188,7 @@ impl<'a> Emitter<'a> {
         };
         let mut shared = SharedCounts::default();
         for &id in ids {
-            match self.resolver.class(id) {
+            match self.resolver.class(id)? {
                 Class::Atom => shared.atoms += 1,
                 Class::Immutable => shared.immutable += 1,
                 Class::Mutable => shared.mutable += 1,
@@ -196,13 +196,9 @@ impl<'a> Emitter<'a> {
         }
         let layout = Layout::new(spans, self.root.prefix_memo, plan.from.memo);
         let size: u64 = layout.placed.iter().map(|(span, ..)| span.end - span.start).sum();
-        self.charge(size, plan, ids.len())?;
-
-        let mut tail = Vec::new();
-        if plan.to.batch {
-            tail.push(self.root.batch_closer);
-        }
-        tail.extend_from_slice(&self.root.suffix);
+        let tail = self.tail(plan, &layout)?;
+        let state = if self.root.state.is_some() { tail.len() as u64 } else { 0 };
+        self.charge(size + state, plan, ids.len())?;
 
         let mut head = Vec::new();
         if self.root.protocol >= 2 {
@@ -236,6 +232,78 @@ impl<'a> Emitter<'a> {
         self.items(plan, &layout, refs, tail.len() as u64, out, failed)?;
         out.write_all(&tail).map_err(&mut *failed)?;
         Ok(shared)
+    }
+
+    /// What closes the container. An instance is given its state there, after what of that the
+    /// segment does not have.
+    fn tail(&mut self, plan: &Plan, layout: &Layout) -> Result<Vec<u8>, Halt> {
+        let mut tail = Vec::new();
+        if plan.to.batch {
+            tail.push(self.root.batch_closer);
+        }
+        let Some(state) = &self.root.state else {
+            tail.extend_from_slice(&self.root.suffix);
+            return Ok(tail);
+        };
+        tail.extend(self.root.suffix.iter().take_while(|opcode| **opcode != STOP));
+        let inside = |id: u64| (plan.from.memo..plan.to.memo).contains(&id);
+        // What is before the items is where it was, but for what stands in no segment.
+        let there = |id: u64| match id {
+            id if inside(id) || id < layout.prefix_memo => true,
+            id => id < plan.from.memo && layout.map(id).is_some(),
+        };
+        let missing: Vec<u64> = state.refs.iter().copied().filter(|id| !there(*id)).collect();
+        let own = self.container_ids.as_slice();
+        if missing.iter().any(|id| own.binary_search(id).is_ok()) {
+            return Err(refers_to_container(state.from).into());
+        }
+        let spans = if missing.is_empty() {
+            Vec::new()
+        } else {
+            let most = self.copy_budget.saturating_sub(self.copied);
+            self.resolver.spans(&missing, &self.checkpoints, self.root, own, most)?
+        };
+        let mut next = plan.to.memo - layout.shift;
+        let mut moved: Vec<(Span, u64)> = Vec::new();
+        for span in spans {
+            moved.push((span, next));
+            next += span.end_memo - span.first_memo;
+        }
+        let map = |id: u64| {
+            if id >= state.memo {
+                return Some(id - state.memo + next);
+            }
+            let after = moved.partition_point(|(span, _)| span.first_memo <= id);
+            let span = after.checked_sub(1).and_then(|at| moved.get(at));
+            match span.filter(|(span, _)| id < span.end_memo) {
+                Some((span, new)) => Some(id - span.first_memo + new),
+                None if there(id) => layout.map(id),
+                None => None,
+            }
+        };
+        let mut walk = Walk::over(self.source, self.size);
+        let stretches = moved.iter().map(|(span, _)| (span.start, span.end, true));
+        for (from, to, popped) in stretches.chain([(state.from, state.to, false)]) {
+            walk.again(from, to);
+            if walk.first_byte()? == Some(DUP) {
+                return Err(duplicate(from).into());
+            }
+            let mut failed = |error| Halt::Fault(Fault::Io(error));
+            walk.copy(&mut tail, &mut failed, &mut |found| {
+                Ok(match (found.opcode, map(found.id)) {
+                    (FRAME, _) => Change::Drop,
+                    (STOP, _) => Change::Keep,
+                    (_, Some(id)) if id == found.id => Change::Keep,
+                    (_, Some(id)) => Change::Id(id),
+                    (_, None) => return Err(lost(found.at, found.id).into()),
+                })
+            })?;
+            if popped {
+                tail.push(POP);
+            }
+        }
+        tail.push(STOP);
+        Ok(tail)
     }
 
     /// Counts what preambles cost, and gives up when it is too much.

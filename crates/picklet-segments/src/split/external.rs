@@ -14,9 +14,10 @@ use hashbrown::{HashMap, HashSet};
 use super::checkpoint::Checkpoints;
 use super::ops::*;
 use super::root::Root;
-use super::scan::{After, Event, Scanner, Slot, Trace};
+use super::scan::{After, Event, Scanner, Slot, Trace, text_id};
+use super::symbols::IMMUTABLE;
 use super::walk::Walk;
-use super::window::{Fault, Window};
+use super::window::{Fault, RawOp, Window};
 use crate::store::ReadAt;
 
 /// How much an object minds being copied into several segments.
@@ -56,7 +57,16 @@ pub(crate) struct Span {
 pub(crate) struct Known {
     span: Span,
     class: Class,
+    /// Whether a call made it, and nobody has looked yet what was called.
+    called: bool,
 }
+
+/// Operations looked at for what a call calls.
+const CALLABLE: usize = 16;
+/// Bytes of a name worth reading.
+const NAME: u64 = 256;
+/// What makes instances in protocols 0 and 1.
+const RECONSTRUCTOR: &str = " _reconstructor";
 
 /// Times a block is searched before all that it defines is noted.
 const SEARCHES: u8 = 3;
@@ -98,8 +108,86 @@ impl<'a> Resolver<'a> {
     }
 
     /// The class of an object that [`Resolver::spans`] was asked for.
-    pub(crate) fn class(&self, id: u64) -> Class {
-        self.known.get(&id).map_or(Class::Mutable, |known| known.class)
+    pub(crate) fn class(&mut self, id: u64) -> Result<Class, Fault> {
+        let Some(known) = self.known.get(&id).copied() else { return Ok(Class::Mutable) };
+        if !known.called {
+            return Ok(known.class);
+        }
+        let name = self.called_by(known.span)?;
+        let class = match name.is_some_and(|name| makes_immutable(&name)) {
+            true => Class::Immutable,
+            false => known.class,
+        };
+        self.known.insert(id, Known { class, called: false, ..known });
+        Ok(class)
+    }
+
+    /// The name of the global that makes the object of a span: `datetime date`.
+    fn called_by(&self, span: Span) -> Result<Option<String>, Fault> {
+        let mut window = Window::sized(self.source, self.end, NAME as usize);
+        let (mut offset, mut texts) = (span.start, Vec::new());
+        for _ in 0..CALLABLE {
+            if offset >= span.end {
+                break;
+            }
+            let op = window.op(offset)?;
+            offset = op.end;
+            match op.opcode {
+                GLOBAL => {
+                    // The class of an instance that protocols 0 and 1 make comes next.
+                    let name = global_name(&text_of(&window, op)?);
+                    if !name.ends_with(RECONSTRUCTOR) {
+                        return Ok(Some(name));
+                    }
+                }
+                STACK_GLOBAL => return Ok(two_last(&texts)),
+                BINUNICODE | SHORT_BINUNICODE => texts.push(text_of(&window, op)?),
+                BINGET | LONG_BINGET | GET => {
+                    let argument = window.copy(op.payload, op.end.min(op.payload + NAME))?;
+                    let id =
+                        if op.opcode == GET { text_id(&argument) } else { Some(little(&argument)) };
+                    // What a span refers to is known too.
+                    let known = id.and_then(|id| self.known.get(&id));
+                    match known.map(|known| self.named(known.span)).transpose()?.flatten() {
+                        Some(Named::Global(name)) if name.ends_with(RECONSTRUCTOR) => {}
+                        Some(Named::Global(name)) => return Ok(Some(name)),
+                        Some(Named::Text(text)) => texts.push(text),
+                        None => return Ok(None),
+                    }
+                }
+                MARK | MEMOIZE | BINPUT | LONG_BINPUT | PUT | FRAME => {}
+                _ => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// What a span of a text or of a global says.
+    fn named(&self, span: Span) -> Result<Option<Named>, Fault> {
+        let mut window = Window::sized(self.source, self.end, NAME as usize);
+        let (mut offset, mut texts) = (span.start, Vec::new());
+        while offset < span.end {
+            let op = window.op(offset)?;
+            offset = op.end;
+            match op.opcode {
+                GLOBAL => return Ok(Some(Named::Global(global_name(&text_of(&window, op)?)))),
+                STACK_GLOBAL => return Ok(two_last(&texts).map(Named::Global)),
+                BINUNICODE | SHORT_BINUNICODE => texts.push(text_of(&window, op)?),
+                BINGET | LONG_BINGET => {
+                    let id = little(&window.copy(op.payload, op.end)?);
+                    let known = self.known.get(&id).filter(|known| known.class == Class::Atom);
+                    let Some(known) = known else { return Ok(None) };
+                    let first = window.op(known.span.start)?;
+                    match first.opcode {
+                        BINUNICODE | SHORT_BINUNICODE => texts.push(text_of(&window, first)?),
+                        _ => return Ok(None),
+                    }
+                }
+                MEMOIZE | BINPUT | LONG_BINPUT | PUT | FRAME => {}
+                _ => return Ok(None),
+            }
+        }
+        Ok(texts.pop().map(Named::Text))
     }
 
     /// The spans that define the memo entries `ids` and everything they refer
@@ -264,6 +352,53 @@ impl<'a> Resolver<'a> {
     }
 }
 
+/// What a name says.
+enum Named {
+    Text(String),
+    /// Module and name, with a space between.
+    Global(String),
+}
+
+fn text_of(window: &Window<'_>, op: RawOp) -> Result<String, Fault> {
+    let bytes = window.copy(op.payload, op.end.min(op.payload + NAME))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Module and name of a GLOBAL's two lines.
+fn global_name(lines: &str) -> String {
+    lines.trim_end().replace('\n', " ")
+}
+
+/// Module and name of a STACK_GLOBAL.
+fn two_last(texts: &[String]) -> Option<String> {
+    let [.., module, name] = texts else { return None };
+    Some(format!("{module} {name}"))
+}
+
+/// Whether calling a global makes what cannot change, or what is the same object wherever it is
+/// made. numpy's dtypes are given a state that says the same again.
+fn makes_immutable(name: &str) -> bool {
+    IMMUTABLE.contains(&name)
+        || matches!(
+            name,
+            "__builtin__ frozenset"
+                | "builtins frozenset"
+                | "__builtin__ bytes"
+                | "builtins bytes"
+                | "builtins getattr"
+                | "__builtin__ getattr"
+                | "ipaddress IPv4Address"
+                | "ipaddress IPv6Address"
+                | "pathlib PurePosixPath"
+                | "pathlib PureWindowsPath"
+                | "pathlib PosixPath"
+                | "pathlib WindowsPath"
+                | "re _compile"
+                | "uuid UUID"
+                | "zoneinfo ZoneInfo._unpickle"
+        )
+}
+
 /// Spans of which none lies in another.
 #[derive(Debug, Default)]
 struct Outermost {
@@ -366,7 +501,9 @@ impl Trace for Seeker<'_> {
             first_memo: begin.memo,
             end_memo: begin.memo,
         };
-        self.pending.push(Pending { id, slot, known: Known { span, class: class(producer) } });
+        let called = matches!(producer, REDUCE | NEWOBJ);
+        let known = Known { span, class: class(producer), called };
+        self.pending.push(Pending { id, slot, known });
     }
 
     fn after(&mut self, after: &After) -> bool {

@@ -16,7 +16,7 @@ use super::extract::top;
 use super::items::{Items, Step};
 use super::join::object;
 use super::ops::STOP;
-use super::root::{Container, Root};
+use super::root::{Container, Root, State};
 use super::scan::{Scanner, Slot};
 use super::window::{Fault, Window};
 use super::{follows, stream, told};
@@ -68,6 +68,8 @@ struct RootHead {
     batch_closer: u8,
     single_closer: u8,
     suffix: Vec<u8>,
+    #[serde(default)]
+    state: Option<State>,
 }
 
 const CONTAINERS: [Container; 5] =
@@ -88,6 +90,7 @@ impl RootHead {
             batch_closer: root.batch_closer,
             single_closer: root.single_closer,
             suffix: root.suffix.clone(),
+            state: root.state.clone(),
         }
     }
 
@@ -107,6 +110,7 @@ impl RootHead {
             batch_closer: self.batch_closer,
             single_closer: self.single_closer,
             suffix: self.suffix,
+            state: self.state,
         })
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct Items<'a, T: Trace = NoTrace> {
     stride: usize,
     suffix: Vec<u8>,
     on_stack: Option<(u64, u64)>,
+    /// Where the pickle ends, when a state follows the items.
+    stated: Option<u64>,
     /// Set while a piece is out: what to do before the scanner goes on.
     pending: Pending,
     mark: Option<Slot>,
@@ -55,6 +57,8 @@ pub(crate) struct Items<'a, T: Trace = NoTrace> {
     /// Memo numbers that are the container itself.
     pub(crate) container_ids: Vec<u64>,
     last_end: u64,
+    /// Memo entries at `last_end`.
+    last_memo: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -97,6 +101,7 @@ impl<'a, T: Trace> Items<'a, T> {
             stride: root.stride(),
             suffix: root.suffix.clone(),
             on_stack,
+            stated: root.state.as_ref().and(root.end),
             pending: Pending::Nothing,
             mark: None,
             batch: false,
@@ -105,6 +110,7 @@ impl<'a, T: Trace> Items<'a, T> {
             looked: (None, false),
             container_ids: root.container_ids.clone(),
             last_end: root.body,
+            last_memo: root.prefix_memo,
         })
     }
 
@@ -115,6 +121,11 @@ impl<'a, T: Trace> Items<'a, T> {
             batch: self.batch,
             slots: self.scanner.slots().get(..self.shown).unwrap_or_default(),
         }
+    }
+
+    /// Where the last item met ends, its closer included, and the memo entries there.
+    pub(crate) fn last(&self) -> Slot {
+        Slot { start: self.last_end, memo: self.last_memo }
     }
 
     /// Goes on to the next items.
@@ -155,7 +166,13 @@ impl<'a, T: Trace> Items<'a, T> {
                     let count = self.scanner.spillable(1);
                     self.scanner.forget(count);
                 }
-                Event::Full | Event::Traced | Event::Limit => return Ok(Step::Unfit),
+                Event::Limit => {
+                    let Some(end) = self.stated else { return Ok(Step::Unfit) };
+                    let body_end = self.last_end;
+                    self.pending = Pending::End(body_end, end);
+                    return Ok(Step::End { body_end, end });
+                }
+                Event::Full | Event::Traced => return Ok(Step::Unfit),
                 Event::Op { opcode, at, end } => {
                     let marks = self.scanner.marks().len();
                     if opcode == self.batch_closer && marks == 1 {
@@ -189,7 +206,7 @@ impl<'a, T: Trace> Items<'a, T> {
             _ => {}
         }
         self.scanner.go_on(end);
-        self.last_end = end;
+        (self.last_end, self.last_memo) = (end, self.scanner.memo());
         Ok(())
     }
 
@@ -235,7 +252,7 @@ impl<'a, T: Trace> Items<'a, T> {
         if !self.shown.is_multiple_of(self.stride) {
             return Fault::bad(at, "a dict's batch ends between a key and its value");
         }
-        self.last_end = end;
+        (self.last_end, self.last_memo) = (end, self.scanner.memo());
         self.pending = Pending::Clear(end);
         Ok(Step::Piece)
     }

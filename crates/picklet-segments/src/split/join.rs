@@ -11,9 +11,10 @@ use super::extract::top;
 use super::items::{Items, Step};
 use super::ops::*;
 use super::rebase::{Framer, Joiner, Stretch};
+use super::refs::{Collector, Refs};
 use super::root::{Found, Root, find};
-use super::scan::{Event, NoTrace, Scanner};
-use super::splice::Texts;
+use super::scan::{Event, Frame, NoTrace, Scanner, Trace};
+use super::splice::{Splice, Texts};
 use super::symbols::{Nodes, look};
 use super::window::{Fault, Window};
 use super::{kind, told};
@@ -26,6 +27,8 @@ pub(crate) struct Member<'i> {
     pub(crate) input: &'i Input,
     /// Whether it is one item and not a container of items.
     pub(crate) objects: bool,
+    /// What is known of it already; it is scanned for it otherwise.
+    pub(crate) held: Option<Held>,
 }
 
 /// What the members have in common.
@@ -35,6 +38,9 @@ pub(crate) struct Merged {
     protocol: u8,
     /// The form of the first container.
     form: Option<Root>,
+    /// Where that is an instance with a state: the pickle of one without items, and where its
+    /// items would be. The merged pickle ends as it does.
+    empty: Option<(Vec<u8>, u64)>,
     /// What the first member holds, until it is added.
     first: RefCell<Option<Held>>,
     /// Texts that members refer to and that others before them may have.
@@ -45,12 +51,33 @@ pub(crate) struct Merged {
 /// Bytes of texts looked for, at most.
 const MOST_WANTED: usize = 128 << 20;
 
-/// What a member holds: its root, where its items end, and the memo entries
-/// that are the container.
-type Held = (Root, u64, Vec<u64>);
+/// What a member holds.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub(crate) root: Root,
+    /// Where its items end.
+    pub(crate) body_end: u64,
+    /// The memo entries that are the container.
+    pub(crate) container_ids: Vec<u64>,
+    /// What a scan of all its items has met.
+    pub(crate) seen: Option<Seen>,
+}
+
+/// What a scan of a member's items has met.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) refs: Refs,
+    /// The frames, in order.
+    pub(crate) frames: Vec<Frame>,
+    /// Memo entries at the items' end.
+    pub(crate) memo: u64,
+    /// Whether MEMOIZE counts them, and whether numbers are left out.
+    pub(crate) counted: bool,
+    pub(crate) gaps: bool,
+}
 
 /// The root of a member and, scanned to its end, where its items end.
-fn contents(input: &Input) -> Result<Held> {
+pub(crate) fn contents(input: &Input) -> Result<Held> {
     for by_end in [false, true] {
         let root = match top(input, by_end)? {
             Ok(root) => root,
@@ -58,22 +85,35 @@ fn contents(input: &Input) -> Result<Held> {
                 return Err(Error::NotAContainer { path: input.path().to_owned(), what });
             }
         };
-        // What stands on the stack was scanned by whoever found its end.
-        if let (0, Some(end), 1) = (root.batch_closer, root.body_end, root.stride()) {
-            return Ok((root, end, Vec::new()));
-        }
-        let inner = || -> Result<Option<(u64, Vec<u64>)>, Fault> {
-            let mut items = Items::new(Window::new(input.data(), input.size()), &root)?;
+        let inner = || -> Result<Option<Held>, Fault> {
+            let collector = Collector::new(root.body, root.prefix_memo);
+            let window = Window::new(input.data(), input.size());
+            let mut items = Items::traced(window, &root, collector)?;
             loop {
                 match items.step()? {
                     Step::Unfit => return Ok(None),
                     Step::Piece => {}
-                    Step::End { body_end, .. } => return Ok(Some((body_end, items.container_ids))),
+                    Step::End { body_end, .. } => {
+                        let seen = Some(Seen {
+                            refs: items.trace.finish(root.prefix_memo),
+                            frames: items.scanner.frames_seen(),
+                            memo: items.scanner.memo(),
+                            counted: items.scanner.counted(),
+                            gaps: items.scanner.gaps,
+                        });
+                        let container_ids = items.container_ids;
+                        return Ok(Some(Held {
+                            root: root.clone(),
+                            body_end,
+                            container_ids,
+                            seen,
+                        }));
+                    }
                 }
             }
         };
-        if let Some((end, ids)) = inner().map_err(|fault| told(fault.into(), input.path()))? {
-            return Ok((root, end, ids));
+        if let Some(held) = inner().map_err(|fault| told(fault.into(), input.path()))? {
+            return Ok(held);
         }
     }
     Err(Error::input(input.path(), None, "holds a container of an unknown form"))
@@ -86,6 +126,7 @@ impl Merged {
             objects,
             protocol: 0,
             form: None,
+            empty: None,
             first: RefCell::new(None),
             wanted: HashSet::new(),
             wanted_bytes: 0,
@@ -111,10 +152,16 @@ impl Merged {
         if self.form.is_some() {
             return self.want(input).map_err(|fault| told(fault.into(), input.path()));
         }
-        let held = contents(input)?;
-        let root = &held.0;
+        let held = member.held.clone().map_or_else(|| contents(input), Ok)?;
+        let root = &held.root;
         if kind(root.container) != self.kind {
             return Err(different(input, self.kind, root));
+        }
+        if root.state.is_some() {
+            let pickle = super::extract::extract_from(input, root, &(0..0))?.unwrap_or_default();
+            let prefix = memchr::memmem::find(&pickle, &root.prefix).unwrap_or(0);
+            let after = (prefix + root.prefix.len()) as u64;
+            self.empty = Some((pickle, after));
         }
         self.form = Some(root.clone());
         *self.first.borrow_mut() = Some(held);
@@ -186,7 +233,8 @@ fn beginning(window: &mut Window<'_>) -> Option<(u64, u64, u8)> {
     }
 }
 
-fn different(input: &Input, want: Kind, root: &Root) -> Error {
+/// The error of a segment of another type.
+pub(crate) fn different(input: &Input, want: Kind, root: &Root) -> Error {
     Error::usage(format!(
         "{}: holds a {}, and the segments to be merged are of kind {want}; only segments of one \
          type can be merged",
@@ -212,10 +260,14 @@ impl<W: Write> Joining<'_, W> {
             let window = Window::new(input.data(), input.size());
             let mut scanner = Scanner::new(window, 0, 0, false);
             object(&mut scanner, 0).map_err(|fault| told(fault.into(), input.path()))?;
-            return self.object(input, 0);
+            let mut splice = Splice::new(Window::new(input.data(), input.size()));
+            let mut window = Window::new(input.data(), input.size());
+            let begun = begun(&mut window, 0).map_err(|fault| told(fault.into(), input.path()))?;
+            return self.object(input, begun, &mut splice);
         }
-        let held = self.merged.first.borrow_mut().take();
-        let (root, body_end, container_ids) = held.map_or_else(|| contents(input), Ok)?;
+        let held = self.merged.first.borrow_mut().take().or_else(|| member.held.clone());
+        let Held { root, body_end, container_ids, seen } =
+            held.map_or_else(|| contents(input), Ok)?;
         let Some(form) = &self.merged.form else { return Ok(()) };
         if root.container != form.container || root.class != form.class {
             return Err(different(input, self.merged.kind, &root));
@@ -240,6 +292,7 @@ impl<W: Write> Joining<'_, W> {
             alike: root.prefix == form.prefix,
             share: true,
             container_ids: &container_ids,
+            seen: seen.as_ref(),
         };
         let name = &self.name;
         self.joiner
@@ -261,16 +314,14 @@ impl<W: Write> Joining<'_, W> {
             .map_err(|halt| told(halt, name))
     }
 
-    /// Adds the pickle that begins at `start`, which was found sound, as an
-    /// item of a list.
-    pub(crate) fn object(&mut self, input: &Input, start: u64) -> Result<()> {
-        let mut bytes = [0; 2];
-        let want = input.size().saturating_sub(start).min(2) as usize;
-        let room = bytes.get_mut(..want).unwrap_or_default();
-        let read = input.data().read_exact_at(start, room);
-        read.map_err(|e| Error::io("read", input.path(), e))?;
-        let (from, protocol) =
-            if bytes[0] == PROTO { (start + 2, bytes[1].min(5)) } else { (start, 0) };
+    /// Adds a pickle that was found sound, of which [`begun`] tells, as an item
+    /// of a list. `splice` copies from its source.
+    fn object(
+        &mut self,
+        input: &Input,
+        (from, protocol): (u64, u8),
+        splice: &mut Splice<'_>,
+    ) -> Result<()> {
         self.speak(protocol)?;
         let name = &self.name;
         let mut failed = |error| -> Halt { Error::io("write", name, error).into() };
@@ -283,16 +334,51 @@ impl<W: Write> Joining<'_, W> {
             alike: false,
             share: false,
             container_ids: &[],
+            seen: None,
         };
         self.joiner
-            .add(&stretch, &mut failed)
+            .add_by(splice, &stretch, &mut failed)
+            .and_then(|()| self.joiner.plain(&[APPEND], &mut failed))
+            .map_err(|halt| told(halt, input.path()))
+    }
+
+    /// Adds the object that `reader` has just gone over.
+    pub(crate) fn read_object(&mut self, input: &Input, reader: &mut Objects<'_>) -> Result<()> {
+        if reader.refers() || self.joiner.leaves_numbers_out() {
+            return self.object(input, reader.begun, &mut reader.splice);
+        }
+        let (from, protocol) = reader.begun;
+        self.speak(protocol)?;
+        let name = &self.name;
+        let mut failed = |error| -> Halt { Error::io("write", name, error).into() };
+        self.joiner
+            .add_as_it_is(&mut reader.scanner, (from, reader.end - 1), &mut failed)
             .and_then(|()| self.joiner.plain(&[APPEND], &mut failed))
             .map_err(|halt| told(halt, input.path()))
     }
 
     /// Closes the container.
     pub(crate) fn finish(mut self) -> Result<W> {
+        if let (Some((pickle, from)), Some(form)) = (&self.merged.empty, &self.merged.form) {
+            let stretch = Stretch {
+                source: pickle,
+                protocol: form.protocol,
+                from: *from,
+                to: pickle.len() as u64,
+                before: form.prefix_memo,
+                alike: true,
+                share: false,
+                container_ids: &[],
+                seen: None,
+            };
+            self.speak(form.protocol)?;
+            let name = &self.name;
+            self.joiner
+                .add(&stretch, &mut |error| Error::io("write", name, error).into())
+                .map_err(|halt| told(halt, name))?;
+        }
         let suffix: &[u8] = match (&self.merged.form, self.merged.objects, self.merged.kind) {
+            (Some(form), ..) if form.state.is_some() => &[STOP],
             (Some(form), ..) => &form.suffix,
             (None, false, Kind::Tuple) => &[TUPLE, STOP],
             (None, false, Kind::Set | Kind::Frozenset) => &[TUPLE1, REDUCE, STOP],
@@ -305,12 +391,104 @@ impl<W: Write> Joining<'_, W> {
     }
 }
 
+/// Where the operations of the pickle at `start` begin, after PROTO, and its protocol.
+fn begun(window: &mut Window<'_>, start: u64) -> Result<(u64, u8), Fault> {
+    let bytes = match ahead(window, start) {
+        Some(bytes) => bytes,
+        None if start + 2 > window.end() => return Ok((start, 0)),
+        None => window.copy(start, start + 2)?.first_chunk().copied().unwrap_or_default(),
+    };
+    Ok(if bytes[0] == PROTO { (start + 2, bytes[1].min(5)) } else { (start, 0) })
+}
+
+/// The two bytes at `offset`, where they are in memory.
+fn ahead(window: &Window<'_>, offset: u64) -> Option<[u8; 2]> {
+    let at = usize::try_from(offset.checked_sub(window.base())?).ok()?;
+    window.bytes().get(..window.len())?.get(at..)?.first_chunk().copied()
+}
+
+/// Goes over the pickles of a file one after another.
+pub(crate) struct Objects<'a> {
+    scanner: Scanner<'a>,
+    splice: Splice<'a>,
+    met: Met,
+    /// Where the operations of the last one begin, and its protocol.
+    begun: (u64, u8),
+    end: u64,
+}
+
+/// Whether a pickle has memo numbers in it: without them it can be copied as it is.
+#[derive(Default)]
+struct Met {
+    numbers: bool,
+}
+
+impl Trace for Met {
+    const ACTIVE: bool = false;
+    const REFS: bool = true;
+
+    fn small_get(&mut self, _id: u8) {
+        self.numbers = true;
+    }
+
+    fn get(&mut self, _at: u64, _id: u64) {
+        self.numbers = true;
+    }
+
+    fn put(&mut self, _at: u64) {
+        self.numbers = true;
+    }
+
+    fn small_put(&mut self) {
+        self.numbers = true;
+    }
+
+    fn text(&mut self, _get: Option<u64>) {
+        self.numbers = true;
+    }
+}
+
+impl<'a> Objects<'a> {
+    pub(crate) fn new(input: &'a Input) -> Self {
+        let window = || Window::new(input.data(), input.size());
+        let scanner = Scanner::with_slots(window(), 0, 0, false, 1 << 10);
+        let splice = Splice::new(window());
+        Objects { scanner, splice, met: Met::default(), begun: (0, 0), end: 0 }
+    }
+
+    /// Goes over the pickle that begins at `start`. Returns where it ends.
+    pub(crate) fn read(&mut self, start: u64) -> Result<u64, Fault> {
+        self.met.numbers = false;
+        self.begun = begun(self.scanner.window(), start)?;
+        self.scanner.keep_frames(std::collections::VecDeque::new());
+        self.end = one_object(&mut self.scanner, start, &mut self.met)?;
+        Ok(self.end)
+    }
+
+    /// The two bytes at `offset`, where they are in memory.
+    pub(crate) fn ahead(&mut self, offset: u64) -> Option<[u8; 2]> {
+        ahead(self.scanner.window(), offset)
+    }
+
+    fn refers(&self) -> bool {
+        self.met.numbers
+    }
+}
+
 /// Goes over the pickle that begins at `start` and makes sure that it leaves
 /// exactly one value. Returns where it ends.
 pub(crate) fn object(scanner: &mut Scanner<'_>, start: u64) -> Result<u64, Fault> {
+    one_object(scanner, start, &mut NoTrace)
+}
+
+fn one_object<T: Trace>(
+    scanner: &mut Scanner<'_>,
+    start: u64,
+    trace: &mut T,
+) -> Result<u64, Fault> {
     scanner.restart(start);
     loop {
-        match scanner.run(&mut NoTrace)? {
+        match scanner.run(trace)? {
             Event::Stop(end) => {
                 return if scanner.slots().len() == 1 && scanner.marks().is_empty() {
                     Ok(end)

@@ -32,6 +32,7 @@ use crate::progress::{NoProgress, Progress, Totals};
 use crate::store::Location;
 use crate::writer::{EntryMeta, Existing, SegmentsWriter};
 
+mod arrays;
 mod block;
 mod checkpoint;
 mod cutter;
@@ -46,24 +47,30 @@ mod plan;
 mod reader;
 mod rebase;
 mod refs;
+mod resplit;
 mod root;
 mod scan;
 #[cfg(test)]
 mod scan_tests;
+mod series;
 mod splice;
 mod stream;
 mod symbols;
 mod walk;
 mod window;
 
+pub use arrays::extract_rows;
+pub(crate) use arrays::merge_arrays;
 pub use extract::{Contents, count_items, extract};
 pub(crate) use index::Index;
-pub(crate) use join::{Member, Merged};
+pub(crate) use join::{Held, Member, Merged, contents};
 pub use reader::{Extracted, ItemReader};
+pub use resplit::resplit;
 
 use cutter::{Cutter, Job, Next};
 use emit::{Emitter, Halt, Plan};
 use extract::top;
+use plan::Planner;
 use root::{Container, Root};
 use window::{Fault, Window};
 
@@ -195,7 +202,7 @@ const LOOK_FIRST: u64 = 16 << 20;
 /// Segments found meanwhile that are kept, to be written then.
 const HELD: usize = 1 << 10;
 /// Bytes that are worth a thread that scans ahead.
-const AHEAD: u64 = 4 << 20;
+pub(crate) const AHEAD: u64 = 4 << 20;
 
 /// Splits `input` into segments in `out`.
 ///
@@ -203,8 +210,8 @@ const AHEAD: u64 = 4 << 20;
 /// `collections`' OrderedDict, defaultdict, Counter and deque gives segments of
 /// the same type, each with its share in order; an empty one gives one empty
 /// segment. Several pickles in one file give lists of their objects, and JSON
-/// Lines lists of what the lines hold. Bytes
-/// after the last pickle that cannot begin another are left out, and
+/// Lines lists of what the lines hold. A `numpy.ndarray` gives arrays of its rows, cut out as
+/// ranges of bytes. Bytes after the last pickle that cannot begin another are left out, and
 /// [`SplitReport::warnings`] says so.
 ///
 /// # Errors
@@ -228,7 +235,7 @@ pub fn split(input: &Input, out: &Location, options: &SplitOptions<'_>) -> Resul
                 if follows(input, first_end(input)?)? {
                     return several(input, out, options, existing);
                 }
-                return Err(Error::NotAContainer { path: input.path().to_owned(), what });
+                return one_object(input, what, out, options, existing);
             }
         };
         let outcome = Run::new(input, &root, out, options, existing).run();
@@ -246,6 +253,25 @@ pub fn split(input: &Input, out: &Location, options: &SplitOptions<'_>) -> Resul
         }
     }
     Err(Error::input(input.path(), None, "holds a container of an unknown form"))
+}
+
+/// Splits one object that is no container: `what` it is.
+fn one_object(
+    input: &Input,
+    what: String,
+    out: &Location,
+    options: &SplitOptions<'_>,
+    existing: Existing,
+) -> Result<SplitReport> {
+    let what = match arrays::held(input)? {
+        arrays::Held::Array(array) => {
+            let fingerprint = fingerprint(input, options)?;
+            return arrays::split_array(input, &array, out, options, existing, fingerprint);
+        }
+        arrays::Held::Unfit(said) => said.strip_prefix("holds ").map_or(what, str::to_owned),
+        arrays::Held::Other => what,
+    };
+    Err(Error::NotAContainer { path: input.path().to_owned(), what })
 }
 
 /// Whether another pickle begins at `end`.
@@ -307,10 +333,14 @@ fn kind(container: Container) -> Kind {
 
 /// What a run was: two with the same fingerprint make the same segments.
 fn fingerprint(input: &Input, options: &SplitOptions<'_>) -> Result<String> {
+    Ok(format!("split 1 {}{}", input.fingerprint()?, how(options)))
+}
+
+/// The part of a fingerprint that tells the options.
+fn how(options: &SplitOptions<'_>) -> String {
     let compression = options.compression.map(|how| format!(" {how}")).unwrap_or_default();
-    Ok(format!(
-        "split 1 {} {:?} sha256={} names={}{compression}",
-        input.fingerprint()?,
+    format!(
+        " {:?} sha256={} names={}{compression}",
         options.target,
         options.sha256,
         match options.names {
@@ -320,7 +350,23 @@ fn fingerprint(input: &Input, options: &SplitOptions<'_>) -> Result<String> {
             }
             Names::By(_) => "function".to_owned(),
         }
-    ))
+    )
+}
+
+/// The warning of mutable objects that segments have their own copies of, if it is wanted.
+fn copies_made(shared: SharedCounts, how: Shared) -> Option<String> {
+    (shared.mutable > 0 && how == Shared::Warn).then(|| {
+        format!(
+            "{} objects that can change were shared by items that are now in different segments; \
+             each segment has its own copy of them",
+            shared.mutable
+        )
+    })
+}
+
+/// The warning of bytes after the pickle.
+fn left_out(path: &Path, rest: u64, end: u64) -> String {
+    format!("{}: {rest} bytes after the pickle's end at byte {end} are left out", path.display())
 }
 
 /// What came of a run.
@@ -356,7 +402,7 @@ struct Writing<'w> {
 }
 
 /// Cores that this process may use.
-fn cores() -> usize {
+pub(crate) fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
@@ -395,12 +441,14 @@ impl<'r> Run<'r> {
 
     fn run(&mut self) -> Result<Outcome, Halt> {
         let (data, size) = (self.input.data(), self.input.size());
-        let mut cutter = Cutter::new(data, size, self.root, self.options.target)?;
+        let (root, target) = (self.root, self.options.target);
+        let begin = || Cutter::new(data, size, root, Planner::new(target, root, size));
+        let mut cutter = begin()?;
         let held = match self.look_first(&mut cutter)? {
             Looked::Outcome(outcome) => return Ok(outcome),
             Looked::Held(held) => held,
             Looked::TooMany => {
-                cutter = Cutter::new(data, size, self.root, self.options.target)?;
+                cutter = begin()?;
                 Vec::new()
             }
         };
@@ -430,13 +478,7 @@ impl<'r> Run<'r> {
             return Ok(Outcome::Several { begun: true });
         }
         let mut warnings = self.after(end);
-        if self.shared.mutable > 0 && self.options.shared == Shared::Warn {
-            warnings.push(format!(
-                "{} objects that can change were shared by items that are now in different \
-                 segments; each segment has its own copy of them",
-                self.shared.mutable
-            ));
-        }
+        warnings.extend(copies_made(self.shared, self.options.shared));
         let segments = writing.writer.finish()?;
         Ok(Outcome::Done(Box::new(SplitReport {
             segments,
@@ -535,14 +577,10 @@ impl<'r> Run<'r> {
 
     /// What to say of bytes that follow the pickle and are none.
     fn after(&self, end: u64) -> Vec<String> {
-        let rest = self.input.size() - end;
-        if rest == 0 {
-            return Vec::new();
+        match self.input.size() - end {
+            0 => Vec::new(),
+            rest => vec![left_out(self.input.path(), rest, end)],
         }
-        vec![format!(
-            "{}: {rest} bytes after the pickle's end at byte {end} are left out",
-            self.input.path().display()
-        )]
     }
 
     /// Writes one segment, unless an earlier run has.
@@ -557,7 +595,7 @@ impl<'r> Run<'r> {
             if entry.file == file && entry.items == Some(count) {
                 self.resumed += 1;
                 let shared = entry.shared.unwrap_or_default();
-                self.add(shared);
+                self.shared += shared;
                 self.tell(plan, &file, count);
                 return Ok(());
             }
@@ -591,7 +629,7 @@ impl<'r> Run<'r> {
             )
             .into());
         }
-        self.add(shared);
+        self.shared += shared;
         let meta =
             EntryMeta { index, items: Some(count), shared: Some(shared), ..EntryMeta::default() };
         writer.commit(guarded.draft, meta)?;
@@ -604,12 +642,6 @@ impl<'r> Run<'r> {
         self.reported = plan.to.offset;
         self.options.progress.items(count);
         self.options.progress.segment(file);
-    }
-
-    fn add(&mut self, shared: SharedCounts) {
-        self.shared.atoms += shared.atoms;
-        self.shared.immutable += shared.immutable;
-        self.shared.mutable += shared.mutable;
     }
 }
 

@@ -14,13 +14,48 @@ enum Rule {
     Items(Vec<u64>),
 }
 
+/// Where a source stands among others that are cut as one, and what the open segment holds of
+/// those before it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Carried {
+    /// Bytes and items in the open segment.
+    pub(crate) bytes: u64,
+    pub(crate) items: u64,
+    /// Where the open segment begins, and this source, of the bytes of all.
+    pub(crate) begin: u64,
+    pub(crate) before: u64,
+    /// Bytes that this source counts for, and all together.
+    pub(crate) own: u64,
+    pub(crate) total: u64,
+}
+
+impl Carried {
+    /// Whether the open segment is full when it reaches `position` of the bytes of all.
+    pub(crate) fn is_full(&self, target: Target, position: u64) -> bool {
+        match target {
+            Target::Items(most) => self.items >= most,
+            Target::Bytes(bytes) => self.bytes >= bytes,
+            Target::Parts(parts) => position >= boundary(self.begin, self.total, parts),
+        }
+    }
+}
+
+/// Where the part of `total` bytes that holds `begin` ends: at the next of `parts` even
+/// boundaries.
+fn boundary(begin: u64, total: u64, parts: u64) -> u64 {
+    let (begin, parts, total) = (u128::from(begin), u128::from(parts), u128::from(total.max(1)));
+    let part = begin * parts / total + 1;
+    u64::try_from((part * total).div_ceil(parts)).unwrap_or(u64::MAX)
+}
+
 /// Decides where segments begin and end.
 pub(crate) struct Planner {
     rule: Rule,
     stride: usize,
-    /// Where the items begin, and bytes from there to the end of the source.
-    body: u64,
+    /// The offset that is `carried.before`, and bytes from there to the end of the source.
+    zero: u64,
     length: u64,
+    carried: Carried,
     checkpoints: Checkpoints,
     /// Items in earlier pieces.
     items: u64,
@@ -32,21 +67,29 @@ pub(crate) struct Planner {
 impl Planner {
     /// A planner for a source of `size` bytes.
     pub(crate) fn new(target: Target, root: &Root, size: u64) -> Self {
-        Planner::with(Rule::Target(target), root, size)
+        let end = root.body_end.unwrap_or(size);
+        let length = end.saturating_sub(root.body);
+        let carried = Carried { own: length, total: length, ..Carried::default() };
+        Planner::with(Rule::Target(target), root, root.body, length, carried)
+    }
+
+    /// A planner for a source of `size` bytes that others come before.
+    pub(crate) fn carrying(target: Target, root: &Root, size: u64, carried: Carried) -> Self {
+        Planner::with(Rule::Target(target), root, 0, size, carried)
     }
 
     /// A planner that cuts before the items with these numbers, which ascend.
-    pub(crate) fn at(items: Vec<u64>, root: &Root, size: u64) -> Self {
-        Planner::with(Rule::Items(items), root, size)
+    pub(crate) fn at(items: Vec<u64>, root: &Root) -> Self {
+        Planner::with(Rule::Items(items), root, root.body, 0, Carried::default())
     }
 
-    fn with(rule: Rule, root: &Root, size: u64) -> Self {
-        let end = root.body_end.unwrap_or(size);
+    fn with(rule: Rule, root: &Root, zero: u64, length: u64, carried: Carried) -> Self {
         Planner {
             rule,
             stride: root.stride(),
-            body: root.body,
-            length: end.saturating_sub(root.body),
+            zero,
+            length,
+            carried,
             checkpoints: Checkpoints::default(),
             items: 0,
             segments: 0,
@@ -146,23 +189,38 @@ impl Planner {
                 return (at < count).then_some(at);
             }
         };
+        // What came before this source is only in the segment that was open then.
+        let carried = Some(self.carried).filter(|_| self.from.is_none()).unwrap_or_default();
         let at = match target {
             Target::Items(most) => {
+                let most = most.saturating_sub(carried.items);
                 usize::try_from((from.item.saturating_add(most)).saturating_sub(self.items)).ok()?
             }
-            Target::Bytes(bytes) => self.first_at(piece, least, from.offset.saturating_add(bytes)),
+            Target::Bytes(bytes) => {
+                let bytes = bytes.saturating_sub(carried.bytes);
+                self.first_at(piece, least, from.offset.saturating_add(bytes))
+            }
             Target::Parts(parts) => {
-                // The part that this segment begins in ends at the next of
-                // `parts` even boundaries.
-                let done = u128::from(from.offset - self.body);
-                let (parts, length) = (u128::from(parts), u128::from(self.length.max(1)));
-                let part = done * parts / length + 1;
-                let boundary = (part * length).div_ceil(parts);
-                let boundary = u64::try_from(boundary).unwrap_or(u64::MAX);
-                self.first_at(piece, least, self.body.saturating_add(boundary))
+                let begin = if carried.items > 0 { carried.begin } else { self.position(from) };
+                let end = boundary(begin, self.carried.total, parts);
+                self.first_at(piece, least, self.offset(end))
             }
         };
         (at >= least && at < count).then_some(at)
+    }
+
+    /// Where a cut lies of the bytes of all sources.
+    fn position(&self, cut: &Cut) -> u64 {
+        let (own, length) = (u128::from(self.carried.own), u128::from(self.length.max(1)));
+        let inside = u128::from(cut.offset.saturating_sub(self.zero)) * own / length;
+        self.carried.before.saturating_add(u64::try_from(inside).unwrap_or(u64::MAX))
+    }
+
+    /// The offset at a position of the bytes of all sources.
+    fn offset(&self, position: u64) -> u64 {
+        let (own, length) = (u128::from(self.carried.own.max(1)), u128::from(self.length));
+        let inside = u128::from(position.saturating_sub(self.carried.before)) * length;
+        self.zero.saturating_add(u64::try_from(inside.div_ceil(own)).unwrap_or(u64::MAX))
     }
 
     /// The first item from `least` on that begins at `offset` or later.

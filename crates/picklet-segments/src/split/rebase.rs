@@ -10,10 +10,14 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 
 use super::emit::Halt;
+use super::external::refers_to_container;
+use super::join::Seen;
 use super::ops::*;
-use super::splice::{CONTAINER, IS_NONE, Ids, Memo, NOWHERE, Splice, Texts};
+use super::scan::Scanner;
+use super::splice::{CONTAINER, IS_NONE, Ids, Memo, NOWHERE, Splice, Texts, misplaced};
 use super::symbols::{Entry, Look, Popped, SHORT, look};
-use super::window::Window;
+use super::walk::copy_plain;
+use super::window::{BLOCK, Fault, Window};
 use crate::store::ReadAt;
 
 /// Bytes that make a frame worth closing; CPython's own size.
@@ -101,6 +105,8 @@ pub(crate) struct Stretch<'a> {
     pub(crate) share: bool,
     /// Those that must not be referred to.
     pub(crate) container_ids: &'a [u64],
+    /// What a scan has met in it.
+    pub(crate) seen: Option<&'a Seen>,
 }
 
 /// Memo entries of a stretch that are looked at on their own, at most.
@@ -122,9 +128,43 @@ impl<W: Write> Joiner<W> {
         self.out.flush().map_err(&mut *failed)
     }
 
+    /// Whether numbers were left out, so that MEMOIZE counts wrongly.
+    pub(crate) fn leaves_numbers_out(&self) -> bool {
+        self.memo.gaps
+    }
+
+    /// Writes a stretch without memo numbers, as it is but for FRAMEs. `scanner` has just gone
+    /// over it.
+    pub(crate) fn add_as_it_is(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        (mut from, to): (u64, u64),
+        failed: &mut dyn FnMut(io::Error) -> Halt,
+    ) -> Result<(), Halt> {
+        for frame in scanner.frames_seen() {
+            copy_window(scanner.window(), from, frame.at, &mut self.out, failed)?;
+            self.out.flush().map_err(&mut *failed)?;
+            from = frame.at + 9;
+        }
+        copy_window(scanner.window(), from, to, &mut self.out, failed)?;
+        self.memo.next += scanner.memo();
+        self.out.flush().map_err(&mut *failed)
+    }
+
     /// Writes a stretch, without STOP and FRAMEs.
     pub(crate) fn add(
         &mut self,
+        stretch: &Stretch<'_>,
+        failed: &mut dyn FnMut(io::Error) -> Halt,
+    ) -> Result<(), Halt> {
+        let mut splice = Splice::new(Window::new(stretch.source, stretch.to));
+        self.add_by(&mut splice, stretch, failed)
+    }
+
+    /// The same with what copies from the stretch's source.
+    pub(crate) fn add_by(
+        &mut self,
+        splice: &mut Splice<'_>,
         stretch: &Stretch<'_>,
         failed: &mut dyn FnMut(io::Error) -> Halt,
     ) -> Result<(), Halt> {
@@ -142,7 +182,6 @@ impl<W: Write> Joiner<W> {
                 self.texts.truncate(look.nodes);
             }
         }
-        let mut splice = Splice::new(Window::new(source, to));
         for popped in &look.popped {
             if popped.immutable && self.is_there(popped, &look, &mut ids) {
                 ids.next = popped.after;
@@ -161,12 +200,101 @@ impl<W: Write> Joiner<W> {
                 self.learn(&look, &ids, popped.first..popped.after);
             }
         }
-        let (memo, texts) = (&mut self.memo, &mut self.texts);
-        splice.copy((look.body, to), &mut ids, memo, texts, &mut self.out, failed)?;
+        let mut body = look.body;
+        if let Some(seen) = stretch.seen {
+            // Numbers of a byte are dealt with one by one, and after them what can be is copied.
+            let low = ids.low.len() as u64;
+            if ids.next < low {
+                splice.stop_before(low);
+                let (memo, texts) = (&mut self.memo, &mut self.texts);
+                body = splice.copy((body, to), &mut ids, memo, texts, &mut self.out, failed)?;
+                splice.stop_before(u64::MAX);
+            }
+            if body < to && self.fits(seen, &ids) {
+                body = self.patched(stretch, seen, &mut ids, body, failed)?;
+            }
+        }
+        if body < to {
+            let (memo, texts) = (&mut self.memo, &mut self.texts);
+            splice.copy((body, to), &mut ids, memo, texts, &mut self.out, failed)?;
+        }
         if learns {
             self.learn(&look, &ids, before..SHORT);
         }
         Ok(())
+    }
+
+    /// Whether what is left of a stretch can be copied as it is, but for the numbers at the places
+    /// that a scan has met: every number of a byte stays, and no text is looked for.
+    fn fits(&self, seen: &Seen, ids: &Ids) -> bool {
+        let refs = &seen.refs;
+        let mut small = (0..).zip(refs.small.iter()).filter_map(|(id, met)| met.then_some(id));
+        let shift = ids.shift.unwrap_or(self.memo.next.wrapping_sub(ids.next));
+        !refs.text
+            && !(seen.counted && (self.memo.gaps || seen.gaps))
+            && self.texts.missing() == 0
+            && ids.next >= ids.low.len() as u64
+            && small.all(|id: u64| ids.map(id) == Some(id))
+            && seen.memo.wrapping_add(shift) <= u64::from(u32::MAX)
+    }
+
+    /// Copies the stretch from `from` on, and changes the numbers at the places that a scan has
+    /// met. Returns how far it came: places beyond some number are not known.
+    fn patched(
+        &mut self,
+        stretch: &Stretch<'_>,
+        seen: &Seen,
+        ids: &mut Ids,
+        from: u64,
+        failed: &mut dyn FnMut(io::Error) -> Halt,
+    ) -> Result<u64, Halt> {
+        let places = &seen.refs.places;
+        if places.until().is_some() {
+            return Ok(from);
+        }
+        let first = ids.next;
+        let shift = *ids.shift.get_or_insert(self.memo.next.wrapping_sub(first));
+        // Every entry of the stretch may be referred to from now on.
+        ids.next = seen.memo;
+        let mut places = places.iter().skip_while(|at| *at < from).peekable();
+        let frames = seen.frames.iter().map(|frame| frame.at);
+        let frames = frames.skip_while(|at| *at < from).take_while(|at| *at < stretch.to);
+        let mut offset = from;
+        let mut block = vec![0; BLOCK];
+        for end in frames.chain([stretch.to]) {
+            while offset < end {
+                let want = (end - offset).min(BLOCK as u64) as usize;
+                let bytes = block.get_mut(..want).unwrap_or_default();
+                stretch.source.read_exact_at(offset, bytes).map_err(Fault::from)?;
+                let mut done = want;
+                while let Some(&at) = places.peek().filter(|at| **at < offset + want as u64) {
+                    let begin = (at - offset) as usize;
+                    let Some(number) = bytes.get_mut(begin + 1..begin + 5) else {
+                        // It is in two blocks: the next one begins with it.
+                        done = begin;
+                        break;
+                    };
+                    let id = little(number);
+                    let new = match ids.map(id) {
+                        Some(CONTAINER) => return Err(refers_to_container(at).into()),
+                        Some(new) if new <= u64::from(u32::MAX) => new as u32,
+                        _ => return Err(misplaced(at, id).into()),
+                    };
+                    number.copy_from_slice(&new.to_le_bytes());
+                    places.next();
+                }
+                if done == 0 {
+                    return Err(Fault::truncated(offset).into());
+                }
+                self.out.write_all(bytes.get(..done).unwrap_or_default()).map_err(&mut *failed)?;
+                offset += done as u64;
+            }
+            self.out.flush().map_err(&mut *failed)?;
+            offset = end + if end < stretch.to { 9 } else { 0 };
+        }
+        self.memo.gaps |= seen.gaps;
+        self.memo.next = seen.memo.wrapping_add(shift);
+        Ok(stretch.to)
     }
 
     /// Where the entries are that are defined before the stretch.
@@ -245,5 +373,21 @@ impl<W: Write> Joiner<W> {
                 self.texts.learn(node, place);
             }
         }
+    }
+}
+
+/// Copies `from..to` from memory where it is there.
+fn copy_window(
+    window: &Window<'_>,
+    from: u64,
+    to: u64,
+    out: &mut dyn Write,
+    failed: &mut dyn FnMut(io::Error) -> Halt,
+) -> Result<(), Halt> {
+    let inside = |offset: u64| usize::try_from(offset.checked_sub(window.base())?).ok();
+    let held = inside(from).zip(inside(to)).filter(|(_, to)| *to <= window.len());
+    match held.and_then(|(from, to)| window.bytes().get(from..to)) {
+        Some(bytes) => out.write_all(bytes).map_err(failed),
+        None => copy_plain(window.source(), from, to, out, failed),
     }
 }

@@ -201,6 +201,8 @@ pub(crate) struct Refs {
     pub(crate) places: Places,
     /// Whether `places` is of no use: numbers are written as text.
     pub(crate) text: bool,
+    /// The numbers of a byte that are referred to, those from inside the segment among them.
+    pub(crate) small: Box<[bool; SMALL]>,
 }
 
 impl Refs {
@@ -311,10 +313,11 @@ impl Collector {
     /// Ends the last segment.
     pub(crate) fn finish(&mut self, prefix_memo: u64) -> Refs {
         self.numbers.take(&mut self.piece);
+        let small = self.numbers.small.clone();
         let mut prefix = self.numbers.below(self.first);
         let externals = prefix.split_off(prefix.partition_point(|id| *id < prefix_memo));
         let places = std::mem::replace(&mut self.places, Places::new(self.begin));
-        Refs { externals, prefix, places, text: self.text }
+        Refs { externals, prefix, places, text: self.text, small }
     }
 
     fn walk(&mut self, source: &dyn ReadAt, from: u64, to: u64) -> Result<(), Fault> {

@@ -5,10 +5,15 @@
 //! `collections`. A tuple says so only with its last operation, and so does
 //! whatever turns out to be no container: those are scanned once beforehand.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use serde::{Deserialize, Serialize};
+
+use super::external::refers_to_container;
+use super::items::{Items, Step};
 use super::ops::*;
 use super::scan::{After, Event, NoTrace, Scanner, Trace};
+use super::walk::Walk;
 use super::window::{Fault, RawOp, Window};
 
 /// The types that can be split.
@@ -52,7 +57,24 @@ pub(crate) struct Root {
     pub(crate) single_closer: u8,
     /// What stands after the items, with STOP. Without memo operations.
     pub(crate) suffix: Vec<u8>,
+    /// What an instance is given after its items, before STOP.
+    pub(crate) state: Option<State>,
 }
+
+/// The operations that give an instance its state: a value and BUILD.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// Where they begin and end.
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// Memo entries before them.
+    pub(crate) memo: u64,
+    /// The entries from before that they refer to, ascending.
+    pub(crate) refs: Vec<u64>,
+}
+
+/// Bytes of a state that each segment can have a copy of.
+const MOST_STATE: u64 = 64 << 20;
 
 impl Root {
     /// Stack slots of an item: 2 for a dict's pair.
@@ -110,8 +132,17 @@ pub(crate) fn find(window: &mut Window<'_>, start: u64) -> Result<Found, Fault> 
 }
 
 /// The same for a pickle whose beginning promised another container than its
-/// end kept: scans all of it.
+/// end kept, or one whose items a state follows: scans all of it.
 pub(crate) fn find_by_end(window: &mut Window<'_>, start: u64) -> Result<Found, Fault> {
+    match find(window, start)? {
+        Found::Root(root) if root.batch_closer != 0 && root.class.is_some() => {
+            if let Some(root) = with_state(window, *root)? {
+                return Ok(Found::Root(Box::new(root)));
+            }
+        }
+        Found::Root(_) => {}
+        other => return Ok(other),
+    }
     let mut look = Look {
         window,
         start,
@@ -125,6 +156,94 @@ pub(crate) fn find_by_end(window: &mut Window<'_>, start: u64) -> Result<Found, 
         stack: Vec::new(),
     };
     look.whole()
+}
+
+/// The root of an instance whose items a state follows; `None` when none does.
+fn with_state(window: &Window<'_>, root: Root) -> Result<Option<Root>, Fault> {
+    let source = window.source();
+    let mut items = Items::new(Window::new(source, window.end()), &root)?;
+    loop {
+        match items.step()? {
+            Step::Piece => {}
+            Step::End { .. } => return Ok(None),
+            Step::Unfit => break,
+        }
+    }
+    let last = items.last();
+    let body_end = last.start;
+    let mut from = body_end;
+    // Numbers of the whole that its segments do not have.
+    let mut whole = Vec::new();
+    let scanner = &mut items.scanner;
+    let memo = if root.suffix == [STOP] {
+        last.memo
+    } else {
+        for want in root.suffix.iter().take_while(|opcode| **opcode != STOP) {
+            loop {
+                let op = scanner.window().op(from)?;
+                from = op.end;
+                if op.opcode == *want {
+                    break;
+                }
+                if op.opcode != FRAME {
+                    return Ok(None);
+                }
+            }
+            loop {
+                let op = scanner.window().op(from)?;
+                match op.opcode {
+                    MEMOIZE | BINPUT | LONG_BINPUT | PUT => {
+                        whole.push(scanner.define_at(op.opcode, op.at, op.end)?);
+                    }
+                    FRAME => {}
+                    _ => break,
+                }
+                from = op.end;
+            }
+        }
+        scanner.memo()
+    };
+    let mut value = Scanner::new(Window::new(source, window.end()), from, memo, scanner.gaps);
+    let to = match value.run(&mut NoTrace)? {
+        Event::Op { opcode: BUILD, end, .. }
+            if value.slots().len() == 1 && value.marks().is_empty() =>
+        {
+            end
+        }
+        _ => return Ok(None),
+    };
+    let mut end = to;
+    loop {
+        let op = value.window().op(end)?;
+        end = op.end;
+        match op.opcode {
+            STOP => break,
+            MEMOIZE | BINPUT | LONG_BINPUT | PUT | FRAME => {}
+            _ => return Ok(None),
+        }
+    }
+    if to - from > MOST_STATE {
+        return Fault::bad(
+            from,
+            format!(
+                "the instance has a state of {} bytes, and each segment would have a copy of it; \
+                 at most {MOST_STATE} can be split",
+                to - from
+            ),
+        );
+    }
+    let mut refs = BTreeSet::new();
+    let mut walk = Walk::new(source, from, to, false);
+    while let Some(found) = walk.next_ref()? {
+        if found.is_get() && whole.contains(&found.id) {
+            return Err(refers_to_container(found.at));
+        }
+        if found.is_get() && found.id < memo {
+            refs.insert(found.id);
+        }
+    }
+    let state = State { from, to, memo, refs: refs.into_iter().collect() };
+    Ok(Some(Root { state: Some(state), body_end: Some(body_end), end: Some(end), ..root }))
 }
 
 struct Look<'w, 'a> {
@@ -256,7 +375,24 @@ impl Look<'_, '_> {
                     _ => return self.whole().map(Some),
                 }
             }
-            NEWOBJ | BUILD | OBJ | INST | NEWOBJ_EX => return self.whole().map(Some),
+            NEWOBJ | NEWOBJ_EX => {
+                self.stack.pop();
+                if op.opcode == NEWOBJ_EX {
+                    self.stack.pop();
+                }
+                match self.stack.pop() {
+                    Some(Value::Global(name)) => {
+                        self.stack.push(Value::Instance(name));
+                        return self.reduced();
+                    }
+                    _ => return self.whole().map(Some),
+                }
+            }
+            EXT1 | EXT2 | EXT4 => {
+                let code = little(&self.window.copy(op.payload, op.end)?);
+                self.stack.push(Value::Global(format!("extension {code}")));
+            }
+            BUILD | OBJ | INST => return self.whole().map(Some),
             MEMOIZE => self.memoize(self.memo),
             BINPUT | LONG_BINPUT => {
                 let id = little(&self.window.copy(op.payload, op.end)?);
@@ -306,6 +442,21 @@ impl Look<'_, '_> {
     fn container(&mut self, inner: Container) -> Result<Option<Found>, Fault> {
         let (container, class) = match self.stack.as_slice() {
             [] => (inner, None),
+            // What protocols 0 and 1 make of instances of subclasses.
+            [Value::Global(maker), Value::Mark, Value::Global(class), Value::Global(base)]
+                if matches!(
+                    maker.as_str(),
+                    "copyreg._reconstructor" | "copy_reg._reconstructor"
+                ) =>
+            {
+                let base = base.trim_start_matches("__builtin__.").trim_start_matches("builtins.");
+                match (base, inner) {
+                    ("list", Container::List) | ("dict", Container::Dict) => {
+                        (inner, Some(class.clone()))
+                    }
+                    _ => return self.whole().map(Some),
+                }
+            }
             [Value::Global(name)] | [Value::Global(name), Value::Mark] => {
                 match (name.as_str(), inner) {
                     ("__builtin__.set" | "builtins.set", Container::List) => (Container::Set, None),
@@ -322,7 +473,7 @@ impl Look<'_, '_> {
         };
         let suffix = match self.stack.as_slice() {
             [] => vec![STOP],
-            [_, Value::Mark] => vec![TUPLE, REDUCE, STOP],
+            [_, Value::Mark, ..] => vec![TUPLE, REDUCE, STOP],
             _ => vec![TUPLE1, REDUCE, STOP],
         };
         self.opened(container, inner, class, suffix).map(Some)
@@ -336,10 +487,41 @@ impl Look<'_, '_> {
         let container = match name.as_str() {
             "collections.OrderedDict" | "collections.defaultdict" => Container::Dict,
             "collections.deque" => Container::List,
-            _ => return self.whole().map(Some),
+            _ => match self.items_of_instance()? {
+                Some(container) => container,
+                None => return self.whole().map(Some),
+            },
         };
         let class = Some(name.clone());
         self.opened(container, container, class, vec![STOP]).map(Some)
+    }
+
+    /// What kind of items an instance gets that was just made: as its first closer says.
+    fn items_of_instance(&self) -> Result<Option<Container>, Fault> {
+        let window = Window::new(self.window.source(), self.window.end());
+        let mut ahead = Scanner::new(window, self.offset, self.memo, false);
+        loop {
+            match ahead.run(&mut NoTrace)? {
+                Event::Op { opcode: opcode @ (MEMOIZE | BINPUT | LONG_BINPUT | PUT), at, end }
+                    if ahead.slots().is_empty() =>
+                {
+                    ahead.define_at(opcode, at, end)?;
+                    ahead.go_on(end);
+                }
+                Event::Op { opcode, .. } => {
+                    return Ok(match (opcode, ahead.marks().len()) {
+                        (APPENDS, 1) | (APPEND, 0) => Some(Container::List),
+                        (SETITEMS, 1) | (SETITEM, 0) => Some(Container::Dict),
+                        _ => None,
+                    });
+                }
+                Event::Full => {
+                    let count = ahead.spillable(1);
+                    ahead.spill(count);
+                }
+                Event::Stop(_) | Event::Limit | Event::Traced => return Ok(None),
+            }
+        }
     }
 
     /// The container is there; what follows are memo operations and items.
@@ -391,6 +573,7 @@ impl Look<'_, '_> {
             batch_closer,
             single_closer,
             suffix,
+            state: None,
         })))
     }
 
@@ -416,6 +599,7 @@ impl Look<'_, '_> {
             batch_closer: 0,
             single_closer: 0,
             suffix,
+            state: None,
         }
     }
 

@@ -78,6 +78,8 @@ pub(crate) trait Trace {
     fn get(&mut self, _at: u64, _id: u64) {}
     /// A LONG_BINPUT.
     fn put(&mut self, _at: u64) {}
+    /// A BINPUT.
+    fn small_put(&mut self) {}
     /// A GET of a number, or a PUT.
     fn text(&mut self, _get: Option<u64>) {}
     /// The value in `slot`, made by `producer`, got the number `id`.
@@ -227,6 +229,11 @@ impl<'a> Scanner<'a> {
     pub(crate) fn last_frame_between(&self, from: u64, to: u64) -> Option<Frame> {
         let frames = self.frames.as_ref()?;
         frames.iter().rev().find(|frame| frame.at < to).copied().filter(|frame| frame.at >= from)
+    }
+
+    /// All frames that are kept.
+    pub(crate) fn frames_seen(&self) -> Vec<Frame> {
+        self.frames.iter().flatten().copied().collect()
     }
 
     /// Whether frames overlap.

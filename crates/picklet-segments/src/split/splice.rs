@@ -49,7 +49,7 @@ pub(crate) struct Ids {
 
 impl Ids {
     /// The new number of an entry.
-    fn map(&self, id: u64) -> Option<u64> {
+    pub(crate) fn map(&self, id: u64) -> Option<u64> {
         match usize::try_from(id).ok().and_then(|id| self.low.get(id)) {
             Some(&new) => (new != NOWHERE).then_some(new),
             None if id < self.next => Some(id.wrapping_add(self.shift?)),
@@ -144,6 +144,11 @@ impl Texts {
         }
     }
 
+    /// How many texts are looked for and not written yet.
+    pub(crate) fn missing(&self) -> usize {
+        self.missing
+    }
+
     /// Looks for a node from now on.
     fn want(&mut self, node: Node) {
         let at = node as usize;
@@ -190,9 +195,13 @@ pub(crate) struct Splice<'a> {
     to: u64,
     /// Everything before this offset is written, or left out.
     written: u64,
+    /// The memo number before whose definition to stop.
+    stop: u64,
 }
 
 enum Pause {
+    /// The number to stop at is the next one.
+    Stop,
     /// The window has to move to the offset.
     Block,
     /// STOP, or the end of the stretch.
@@ -256,11 +265,16 @@ impl Bytes {
 impl<'a> Splice<'a> {
     /// Copies what lies between offsets that are given later.
     pub(crate) fn new(window: Window<'a>) -> Self {
-        Splice { window, offset: 0, to: 0, written: 0 }
+        Splice { window, offset: 0, to: 0, written: 0, stop: u64::MAX }
+    }
+
+    /// Stops where `number` is the next memo number, from now on.
+    pub(crate) fn stop_before(&mut self, number: u64) {
+        self.stop = number;
     }
 
     /// Copies `from..to`, or up to a STOP, which is left out as FRAMEs are.
-    /// Calls `out.flush()` only where an operation ends.
+    /// Calls `out.flush()` only where an operation ends. Returns where it ended.
     pub(crate) fn copy(
         &mut self,
         (from, to): (u64, u64),
@@ -269,8 +283,11 @@ impl<'a> Splice<'a> {
         texts: &mut Texts,
         out: &mut dyn Write,
         failed: &mut dyn FnMut(io::Error) -> Halt,
-    ) -> Result<(), Halt> {
-        self.window = self.window.reuse(to);
+    ) -> Result<u64, Halt> {
+        // What is in memory of the same source is not read again.
+        if self.window.end() != to {
+            self.window = self.window.reuse(to);
+        }
         (self.offset, self.to, self.written) = (from, to, from);
         loop {
             match self.block(ids, memo, texts)? {
@@ -287,9 +304,10 @@ impl<'a> Splice<'a> {
                         return Err(Fault::truncated(self.offset).into());
                     }
                 }
-                Pause::End => {
+                Pause::End | Pause::Stop => {
                     self.flush(self.offset, out, failed)?;
-                    return out.flush().map_err(&mut *failed);
+                    out.flush().map_err(&mut *failed)?;
+                    return Ok(self.offset);
                 }
             }
         }
@@ -394,6 +412,10 @@ impl<'a> Splice<'a> {
                         );
                     }
                     pos = next;
+                    if ids.next >= self.stop {
+                        self.offset = base + pos as u64;
+                        return Ok(Pause::Stop);
+                    }
                 }};
             }
             macro_rules! get {
@@ -574,7 +596,7 @@ fn patch(operation: &mut [u8], id: u64) -> bool {
 }
 
 #[cold]
-fn misplaced(at: u64, id: u64) -> Fault {
+pub(crate) fn misplaced(at: u64, id: u64) -> Fault {
     Fault::Bad(
         at,
         format!("memo entry {id} is used where it cannot be; load and dump it anew first"),

@@ -4,10 +4,9 @@
 use std::collections::HashMap;
 use std::io::{BufWriter, Write as _};
 
-use super::join::{Joining, Merged, object};
+use super::join::{Joining, Merged, Objects};
 use super::ops::*;
-use super::scan::Scanner;
-use super::window::{Fault, Window};
+use super::window::Fault;
 use super::{Guarded, SplitOptions, SplitReport, Target, file_name, told};
 use crate::error::{Error, Result};
 use crate::input::Input;
@@ -24,19 +23,21 @@ pub(crate) fn begins(input: &Input, offset: u64) -> Result<bool> {
     let room = bytes.get_mut(..want).unwrap_or_default();
     let read = input.data().read_exact_at(offset, room);
     read.map_err(|e| Error::io("read", input.path(), e))?;
-    Ok(match (want, bytes) {
-        (2, [PROTO, protocol]) => protocol <= 5,
-        (
-            2,
-            [
-                MARK | EMPTY_LIST | EMPTY_DICT | EMPTY_TUPLE | GLOBAL | INT | LONG | FLOAT | STRING
-                | UNICODE | NONE | BININT | BININT1 | BININT2 | BINFLOAT | BINUNICODE | BINSTRING
-                | SHORT_BINSTRING,
-                _,
-            ],
-        ) => true,
+    Ok(want == 2 && can_begin(&bytes))
+}
+
+/// Whether a pickle can begin with these bytes.
+fn can_begin(bytes: &[u8; 2]) -> bool {
+    match bytes {
+        [PROTO, protocol] => *protocol <= 5,
+        [
+            MARK | EMPTY_LIST | EMPTY_DICT | EMPTY_TUPLE | GLOBAL | INT | LONG | FLOAT | STRING
+            | UNICODE | NONE | BININT | BININT1 | BININT2 | BINFLOAT | BINUNICODE | BINSTRING
+            | SHORT_BINSTRING,
+            _,
+        ] => true,
         _ => false,
-    })
+    }
 }
 
 /// A segment being made.
@@ -63,7 +64,7 @@ pub(super) fn split_stream(
     let done = writer.done().into_iter().map(|entry| (entry.index, entry.clone())).collect();
     options.progress.totals(Totals { bytes: Some(input.size()), ..Totals::default() });
     let mut merged = Merged::new(Kind::List, true);
-    merged.look(&super::Member { input, objects: true })?;
+    merged.look(&super::Member { input, objects: true, held: None })?;
     Stream { input, out, options, merged: &merged, writer, done, segments: 0, items: 0, resumed: 0 }
         .run()
 }
@@ -83,15 +84,22 @@ struct Stream<'s, 'o> {
 impl<'s, 'o> Stream<'s, 'o> {
     fn run(mut self) -> Result<SplitReport> {
         let size = self.input.size();
-        let window = Window::new(self.input.data(), size);
-        let mut scanner = Scanner::new(window, 0, 0, false);
+        let mut objects = Objects::new(self.input);
         let mut open: Option<Open<'s, 'o>> = None;
         let mut offset = 0;
-        while offset < size && (offset == 0 || begins(self.input, offset)?) {
+        loop {
+            let more = match objects.ahead(offset) {
+                _ if offset == 0 => true,
+                Some(bytes) => can_begin(&bytes),
+                None => offset < size && begins(self.input, offset)?,
+            };
+            if !more {
+                break;
+            }
             if (self.options.interrupt)() {
                 return Err(Error::Interrupted);
             }
-            let end = object(&mut scanner, offset).map_err(|fault| self.at(fault))?;
+            let end = objects.read(offset).map_err(|fault| self.at(fault))?;
             if open.as_ref().is_some_and(|open| self.is_full(open, offset)) {
                 self.close(open.take(), offset)?;
             }
@@ -100,7 +108,7 @@ impl<'s, 'o> Stream<'s, 'o> {
                 None => open.insert(self.open(offset)?),
             };
             if let Some(joining) = &mut segment.joining
-                && let Err(error) = joining.object(self.input, offset)
+                && let Err(error) = joining.read_object(self.input, &mut objects)
             {
                 return Err(if (self.options.interrupt)() { Error::Interrupted } else { error });
             }

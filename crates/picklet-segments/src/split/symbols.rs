@@ -32,7 +32,7 @@ pub(crate) const SHORT: u64 = 256;
 const FURTHER: u64 = 1 << 20;
 
 /// Calls that make objects that cannot change.
-const IMMUTABLE: [&str; 17] = [
+pub(crate) const IMMUTABLE: [&str; 17] = [
     "__builtin__ complex",
     "__builtin__ range",
     "__builtin__ xrange",
