@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
+use picklet_segments::engine::quoted;
 use picklet_segments::{NoProgress, Progress};
 use serde_json::Value;
 
@@ -51,6 +52,8 @@ fn told_apart(error: io::Error) -> io::Error {
 #[derive(Debug)]
 pub(crate) struct Session<'h> {
     pub(crate) host: &'h Host,
+    /// The words that the program was started with, its own name aside.
+    words: Vec<OsString>,
     pub(crate) out: Stdout,
 }
 
@@ -58,8 +61,37 @@ pub(crate) struct Session<'h> {
 const OUTPUT_BLOCK: usize = 64 * 1024;
 
 impl<'h> Session<'h> {
-    pub(crate) fn new(host: &'h Host) -> Self {
-        Session { host, out: Stdout(BufWriter::with_capacity(OUTPUT_BLOCK, io::stdout())) }
+    pub(crate) fn new(host: &'h Host, args: &[OsString]) -> Self {
+        let words = args.get(1..).unwrap_or_default().to_vec();
+        let out = Stdout(BufWriter::with_capacity(OUTPUT_BLOCK, io::stdout()));
+        Session { host, words, out }
+    }
+
+    /// The command that makes anew what is lost of this one's result, as a shell takes it: this
+    /// one, without what begins anew, with `resume` where it does not resume by itself.
+    pub(crate) fn again(&self, resume: Option<&str>) -> String {
+        let mut words = vec!["picklet".to_owned()];
+        let mut given = self.words.iter().map(|word| word.to_string_lossy());
+        let mut of_command = None;
+        while let Some(word) = given.next() {
+            match &*word {
+                "--json" | "--overwrite" | "--resume" | "--no-resume" => {}
+                "--only" => drop(given.next()),
+                word if word.starts_with("--only=") => {}
+                // What follows is not picklet's.
+                "--" => {
+                    of_command = Some(given.map(|word| quoted(&word)).collect::<Vec<_>>());
+                    break;
+                }
+                word => words.push(quoted(word)),
+            }
+        }
+        words.extend(resume.map(str::to_owned));
+        if let Some(of_command) = of_command {
+            words.push("--".to_owned());
+            words.extend(of_command);
+        }
+        words.join(" ")
     }
 
     /// Writes what is buffered.
@@ -111,4 +143,26 @@ pub(crate) fn catch_interrupts() -> fn() -> bool {
     // It fails when there is a handler already: then Ctrl-C is that handler's business.
     let _ = ctrlc::set_handler(handler);
     || INTERRUPTED.load(Ordering::SeqCst)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn again(args: &[&str], resume: Option<&str>) -> String {
+        let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+        Session::new(&Host::default(), &args).again(resume)
+    }
+
+    #[test]
+    fn the_command_that_makes_anew_resumes_and_is_quoted() {
+        let split = ["picklet", "split", "my file.pickle", "-o", "in", "--overwrite", "--json"];
+        assert_eq!(
+            again(&split, Some("--resume")),
+            "picklet split 'my file.pickle' -o in --resume"
+        );
+        let map =
+            ["picklet", "map", "in", "-o", "out", "--only", "a", "--", "jq", "--only", ".a|b"];
+        assert_eq!(again(&map, None), "picklet map in -o out -- jq --only '.a|b'");
+    }
 }

@@ -27,6 +27,7 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
+pub use cmd::inspect;
 pub use host::Host;
 
 use cmd::Command;
@@ -73,7 +74,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, host: &Host) -> u8 {
         Ok(arguments) => arguments,
         Err(error) => return failure::bad_arguments(&error, &named(&args)),
     };
-    let mut session = Session::new(host);
+    let mut session = Session::new(host, &args);
     let result = arguments.command.run(&mut session);
     // What was printed before an error is to be seen before the error.
     let flushed = session.flush();

@@ -151,6 +151,7 @@ pub(crate) struct Writer {
     kind: Kind,
     compression: Option<Compression>,
     sha256: bool,
+    made_by: String,
     open: Option<Open>,
 }
 
@@ -165,7 +166,8 @@ struct Open {
 #[pymethods]
 impl Writer {
     /// For the directory `out`; `existing` is `refuse`, `resume` or `overwrite`,
-    /// `compress` is `zstd`, `gzip` or nothing.
+    /// `compress` is `zstd`, `gzip` or nothing, `made_by` what to run to make anew
+    /// what is lost.
     #[new]
     fn new(
         py: Python<'_>,
@@ -174,6 +176,7 @@ impl Writer {
         existing: &str,
         compress: Option<&str>,
         sha256: bool,
+        made_by: String,
     ) -> PyResult<Self> {
         Ok(Writer {
             location: location(out).or_raise(py)?,
@@ -181,6 +184,7 @@ impl Writer {
             kind: kind_of(kind)?,
             compression: compression_of(compress)?,
             sha256,
+            made_by,
             open: None,
         })
     }
@@ -192,6 +196,7 @@ impl Writer {
     ) -> PyResult<PyRefMut<'py, Self>> {
         let mut header = Header::new(this.kind, format!("live objects, {}", this.kind));
         header.sha256 = this.sha256;
+        header.made_by = Some(this.made_by.clone());
         let (location, existing) = (&this.location, this.existing);
         let writer =
             py.detach(|| SegmentsWriter::create(location, existing, header)).or_raise(py)?;
@@ -237,7 +242,8 @@ impl Open {
             let mut draft = self.writer.draft(&file)?;
             std::io::Write::write_all(&mut draft, data).map_err(|e| draft.error(e))?;
             let meta = EntryMeta { index, items: Some(items), ..EntryMeta::default() };
-            self.writer.commit(draft, meta)?;
+            // Many small ones share fsyncs; leaving the `with` block makes all of them durable.
+            self.writer.stage(draft, meta)?;
         }
         self.used.insert(file);
         self.next = index.saturating_add(1);

@@ -32,6 +32,7 @@ struct Options {
     version: Option<String>,
     names: Option<Vec<String>>,
     compress: Option<String>,
+    made_by: Option<String>,
 }
 
 impl Options {
@@ -58,6 +59,7 @@ impl Options {
             version: self.version,
             names: self.names,
             compression: compression_of(self.compress.as_deref())?,
+            made_by: self.made_by,
             ..MapOptions::default()
         })
     }
@@ -363,7 +365,7 @@ fn ask(py: Python<'_>, run: &Py<PyAny>, task: &Task, output: &PublishTo) -> PyRe
 }
 
 /// Hears what the engine tells, and tells Python.
-struct Ear {
+pub(crate) struct Ear {
     callback: Option<Py<PyAny>>,
     state: Mutex<Heard>,
 }
@@ -381,7 +383,7 @@ struct Heard {
 }
 
 impl Ear {
-    fn new(callback: Option<Py<PyAny>>) -> Self {
+    pub(crate) fn new(callback: Option<Py<PyAny>>) -> Self {
         Ear { callback, state: Mutex::default() }
     }
 
@@ -394,12 +396,12 @@ impl Ear {
         self.state().raised.get_or_insert(error);
     }
 
-    fn take(&self) -> Option<PyErr> {
+    pub(crate) fn take(&self) -> Option<PyErr> {
         self.state().raised.take()
     }
 
     /// Whether to stop: Ctrl-C, or something that Python raised.
-    fn interrupted(&self) -> bool {
+    pub(crate) fn interrupted(&self) -> bool {
         if let Err(error) = Python::attach(|py| py.check_signals()) {
             self.keep(error);
         }

@@ -39,6 +39,7 @@ struct Options {
     compress: Option<String>,
     sha256: bool,
     existing: String,
+    made_by: String,
 }
 
 impl Options {
@@ -91,6 +92,7 @@ fn split(py: Python<'_>, source: Source, out: PathBuf, options: Options) -> PyRe
             compression,
             sha256: options.sha256,
             existing,
+            made_by: Some(&options.made_by),
             interrupt: &|| raised.interrupted(),
             ..SplitOptions::default()
         };

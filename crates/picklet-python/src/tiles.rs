@@ -25,6 +25,7 @@ struct TileOptions {
     compress: Option<String>,
     sha256: bool,
     existing: String,
+    made_by: String,
 }
 
 /// Cuts the array in a file into tiles. `called` is the source's name in the manifest, where the
@@ -57,6 +58,7 @@ fn tiles_of(
             compression,
             sha256: options.sha256,
             existing,
+            made_by: Some(&options.made_by),
             interrupt: &|| raised.interrupted(),
             ..CutOptions::default()
         };

@@ -246,6 +246,65 @@ def test_verify_finds_damage_and_repair_sets_it_aside(hundred):
     assert picklet.open("숫자").load() == [*range(30), *range(60, 90)]
 
 
+def test_deep_verify_parses_what_no_digest_vouches_for(hundred):
+    assert hundred.verify(deep=True).good
+    # Without a manifest only the pickles themselves can tell.
+    (hundred.path / "segments.json").unlink()
+    shutil.rmtree(hundred.path / ".picklet")
+    hundred.paths[2].write_bytes(pickle.dumps([1, 2]) + b"more")
+    plain = picklet.open("숫자")
+    assert plain.verify().good
+    found = plain.verify(deep=True)
+    assert list(found.damaged) == ["data-00002.pickle"]
+    assert "4 bytes follow its end" in found.damaged["data-00002.pickle"]
+
+
+def test_verify_and_repair_tell_how_far_they_are(hundred):
+    heard: list[picklet.Progress] = []
+    hundred.verify(progress=heard.append)
+    assert (heard[-1].done, heard[-1].total, heard[-1].failed) == (4, 4, 0)
+    assert heard[-1].bytes == heard[-1].total_bytes == hundred.verify().bytes
+    hundred.paths[0].write_bytes(b"damage")
+    heard.clear()
+    hundred.repair(progress=heard.append)
+    assert (heard[-1].done, heard[-1].failed) == (3, 1)
+
+    def stop(_state: picklet.Progress) -> None:
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        hundred.verify(progress=stop)
+
+
+def test_repair_says_what_to_run_to_get_back_what_is_lost(hundred):
+    pathlib.Path("source.pickle").write_bytes(pickle.dumps(list(range(100))))
+    for segments, source in [
+        (hundred, "<range>"),
+        (picklet.split("source.pickle", "from file", count=30), "'source.pickle'"),
+    ]:
+        segments.paths[1].write_bytes(b"damage")
+        repaired = segments.repair()
+        assert repaired.quarantined["data-00001.pickle"].endswith(
+            ".picklet/quarantine/data-00001.pickle"
+        )
+        [line] = repaired.way_back
+        assert f"picklet.split({source}, " in line
+        assert line.endswith("count=30, resume=True)")
+    assert line.endswith(
+        "run first: picklet.split('source.pickle', 'from file', count=30, resume=True)"
+    )
+    picklet.split("source.pickle", "from file", count=30, resume=True)
+    assert picklet.open("from file").load() == list(range(100))
+    mapped = picklet.open("from file").map(sum, "sums", workers=0, version="1")
+    mapped.paths[2].unlink()
+    [line] = mapped.repair().way_back
+    assert ".map(sum, 'sums', version='1')" in line
+    assert line.endswith("version='1')")
+    hundred.append([100], name="more")
+    (hundred.path / "more.pickle").unlink()
+    assert "append it again" in hundred.repair().way_back[-1]
+
+
 def test_append_adds_a_segment_of_the_same_kind(hundred):
     hundred.append([100, 101])
     hundred.append([102], name="끝")

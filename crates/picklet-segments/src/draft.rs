@@ -123,8 +123,9 @@ impl Draft {
         Error::io("write", &self.path, source)
     }
 
-    /// Makes the segment durable under its name. The writer must be told by
-    /// [`crate::SegmentsWriter::adopt`] before it counts as done.
+    /// Makes the segment's bytes durable, and visible under its name. The
+    /// writer must be told by [`crate::SegmentsWriter::adopt`] before it counts
+    /// as done: only then would its name survive a crash, too.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::TakenOver`]. Also when an earlier write failed:

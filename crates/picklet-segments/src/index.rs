@@ -15,6 +15,7 @@
 //! it is made anew. Pickles below 1 MiB have none: scanning them is as fast. Nor have those whose
 //! time of change nobody tells, in object stores: each process makes theirs anew.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ use std::time::UNIX_EPOCH;
 use crate::directory::Segments;
 use crate::error::{Error, Result};
 use crate::input::Input;
-use crate::manifest::Xxh3;
+use crate::manifest::{Kind, Xxh3};
 use crate::name;
 use crate::split::{Index, ItemReader};
 
@@ -84,14 +85,42 @@ impl ItemReader {
         let input = segments.input(index)?;
         let mut places = Vec::new();
         if input.size() >= LEAST {
-            if let Some(folder) = segments.location().local_path() {
-                let file = format!("{}.index", segments.entry(index)?.file);
-                places.push(folder.join(name::PRIVATE).join("index").join(file));
+            if let Some(folder) = folder(segments) {
+                places.push(folder.join(index_file(&segments.entry(index)?.file)));
             }
             places.extend(cached(&name));
         }
         ItemReader::open(input, &places)
     }
+}
+
+/// The folder of a directory's indexes; none in an object store.
+fn folder(segments: &Segments) -> Option<PathBuf> {
+    Some(segments.location().local_path()?.join(name::PRIVATE).join("index"))
+}
+
+/// Whether a segment is worth an index that is kept: large enough, of items, in a directory.
+pub(crate) fn is_worthwhile(segments: &Segments, index: usize) -> bool {
+    let Ok(entry) = segments.entry(index) else { return false };
+    let kind = entry.kind.unwrap_or(segments.kind());
+    let items = !matches!(kind, Kind::Array | Kind::Tiles | Kind::Objects);
+    items && entry.bytes >= LEAST && folder(segments).is_some()
+}
+
+/// Removes the indexes of segments that the manifest does not name.
+pub(crate) fn remove_strange(segments: &Segments) {
+    let Some(Ok(found)) = folder(segments).map(fs::read_dir) else { return };
+    let known: HashSet<String> =
+        segments.entries().iter().map(|entry| index_file(&entry.file)).collect();
+    for entry in found.flatten() {
+        if !entry.file_name().to_str().is_some_and(|name| known.contains(name)) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn index_file(segment: &str) -> String {
+    format!("{segment}.index")
 }
 
 /// Where the index of a file may be. None for what is small, or no file.

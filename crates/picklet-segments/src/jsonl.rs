@@ -44,6 +44,7 @@ pub(crate) fn split_lines(
     look_first(input)?;
     let mut header = Header::new(Kind::List, fingerprint);
     header.source = Some(input.describe());
+    header.made_by = options.made_by.map(str::to_owned);
     header.sha256 = options.sha256;
     let mut writer = SegmentsWriter::create(out, existing, header)?;
     let done: HashMap<u64, Entry> =
@@ -97,19 +98,26 @@ pub(crate) fn split_lines(
         }
         let count = items - first;
         match segment {
-            None => resumed += 1,
+            None => {
+                resumed += 1;
+                options.progress.segment(&file);
+            }
             Some(segment) => {
                 let draft = segment.finish().map_err(broken)?;
                 let meta =
                     EntryMeta { index: segments, items: Some(count), ..EntryMeta::default() };
-                writer.commit(draft, meta)?;
+                for entry in writer.stage(draft, meta)? {
+                    options.progress.segment(&entry.file);
+                }
             }
         }
         segments += 1;
         let reached = if pending.is_some() { lines.begun } else { input.size() };
         options.progress.bytes(reached - from);
         options.progress.items(count);
-        options.progress.segment(&file);
+    }
+    for entry in writer.settle()? {
+        options.progress.segment(&entry.file);
     }
     Ok(SplitReport {
         segments: writer.finish()?,

@@ -8,7 +8,7 @@
 //! This module only turns bytes into a [`Manifest`] and back; it reads and
 //! writes no files.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 
@@ -206,6 +206,10 @@ pub struct Header {
     /// What the run was: two runs with the same fingerprint make the same
     /// segments from the same source, so that one can continue the other.
     pub fingerprint: String,
+    /// What to run to make anew what was lost, as a shell or Python takes it:
+    /// `picklet split big.pickle -o in --resume`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<String>,
     /// Whether each segment also gets a SHA-256.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sha256: bool,
@@ -221,6 +225,7 @@ impl Header {
             kind,
             source: None,
             fingerprint: fingerprint.into(),
+            made_by: None,
             sha256: false,
             extra: Map::new(),
         }
@@ -256,6 +261,8 @@ struct OnDisk<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     source: Option<Source>,
     fingerprint: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    made_by: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     sha256: bool,
     #[serde(flatten)]
@@ -285,6 +292,29 @@ impl Manifest {
         self.segments.iter().fold(0, |sum, entry| sum.saturating_add(entry.bytes))
     }
 
+    /// Gives a header and entries what this manifest has and they do not know: the fields that a
+    /// newer picklet, or another program, has put there.
+    pub(crate) fn lend<'e>(
+        &self,
+        header: &mut Header,
+        entries: impl IntoIterator<Item = &'e mut Entry>,
+    ) {
+        lend(&self.header.extra, &mut header.extra);
+        if let (Some(mine), Some(theirs)) = (&self.header.source, &mut header.source) {
+            lend(&mine.extra, &mut theirs.extra);
+        }
+        let known: HashMap<&str, &Entry> =
+            self.segments.iter().map(|entry| (entry.file.as_str(), entry)).collect();
+        for entry in entries {
+            // Of another state of the segment they may not be true.
+            if let Some(mine) = known.get(entry.file.as_str())
+                && mine.xxh3 == entry.xxh3
+            {
+                lend(&mine.extra, &mut entry.extra);
+            }
+        }
+    }
+
     /// Writes the manifest: JSON with two spaces of indentation, fields always
     /// in the same order, the digest computed over all other bytes.
     ///
@@ -300,6 +330,7 @@ impl Manifest {
             bytes: self.bytes(),
             source: self.header.source.clone(),
             fingerprint: self.header.fingerprint.clone(),
+            made_by: self.header.made_by.clone(),
             sha256: self.header.sha256,
             extra: self.header.extra.clone(),
             segments: self.segments.as_slice().into(),
@@ -341,6 +372,7 @@ impl Manifest {
                 kind: on_disk.kind,
                 source: on_disk.source,
                 fingerprint: on_disk.fingerprint,
+                made_by: on_disk.made_by,
                 sha256: on_disk.sha256,
                 extra: on_disk.extra,
             },
@@ -383,6 +415,12 @@ impl Manifest {
             };
         }
         Ok(())
+    }
+}
+
+fn lend(from: &Map<String, Value>, to: &mut Map<String, Value>) {
+    for (field, value) in from {
+        to.entry(field).or_insert_with(|| value.clone());
     }
 }
 

@@ -4,21 +4,25 @@
 //! where both are lost, from the files. A segment that is not what is known of
 //! it is set aside in `.picklet/quarantine` (never deleted), and the manifest
 //! is rebuilt without it. Resuming the run that made the directory makes anew
-//! what was lost: the manifest still says which run that was.
+//! what was lost: the manifest still says which run that was. The item indexes
+//! are compared with what is there, and made anew where they are not its.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
-use crate::directory::{in_order, listed_entry, manifest_path};
+use crate::directory::{Segments, in_order, listed_entry, manifest_path};
 use crate::error::{Error, Result};
+use crate::index;
 use crate::journal::Journal;
 use crate::manifest::{Entry, Header, Kind, Manifest};
 use crate::name;
+use crate::progress::Totals;
+use crate::split::ItemReader;
 use crate::store::{EntryKind, Location, Store};
 use crate::verify::{
     Examined, Inspected, VerifyOptions, difference, examine, in_parallel, reason_of,
 };
-use crate::writer::{journal_bytes, new_session, sums};
+use crate::writer::{APPENDED, journal_bytes, new_session, sums};
 
 /// The fingerprint of a directory of which nobody knows what run made it.
 pub const UNKNOWN_RUN: &str = "unknown: rebuilt from the files";
@@ -50,12 +54,52 @@ pub struct RepairReport {
     pub taken_in: Vec<String>,
     /// Files that nobody knows, left where they are.
     pub left_alone: Vec<String>,
+    /// How many segments have an item index now: those that are large enough
+    /// to be worth one, in a directory of the local file system.
+    pub indexed: usize,
 }
 
 impl RepairReport {
     /// Whether nothing was lost.
     pub fn nothing_lost(&self) -> bool {
         self.lost.is_empty()
+    }
+
+    /// What to do to get back what is lost, one line each; none when nothing is.
+    pub fn way_back(&self) -> Vec<String> {
+        let (appended, made): (Vec<_>, Vec<_>) =
+            self.lost.iter().partition(|lost| lost.entry.extra.contains_key(APPENDED));
+        let mut lines = Vec::new();
+        if !made.is_empty() {
+            lines.push(self.made_anew());
+        }
+        if !appended.is_empty() {
+            let files: Vec<&str> = appended.iter().map(|lost| lost.entry.file.as_str()).collect();
+            lines.push(format!(
+                "no run makes what was appended ({}): append it again",
+                files.join(", ")
+            ));
+        }
+        lines
+    }
+
+    /// What makes anew what a run has made.
+    fn made_anew(&self) -> String {
+        let header = &self.manifest.header;
+        if header.fingerprint == UNKNOWN_RUN {
+            return "nobody knows what made this directory: manifest and journal were both lost; \
+                    make it anew from its source with --overwrite, or restore the files from a \
+                    copy and repair again"
+                .to_owned();
+        }
+        if let Some(command) = &header.made_by {
+            return format!("to make anew what is lost, where it was run first: {command}");
+        }
+        let source = header.source.as_ref().map(|source| format!(" from {:?}", source.name));
+        format!(
+            "to make anew what is lost, run again what made this directory{}, resuming",
+            source.unwrap_or_default()
+        )
     }
 }
 
@@ -100,12 +144,14 @@ impl Known {
         }
         if let Some(manifest) = manifest {
             owned.extend(manifest.segments.iter().map(|entry| entry.file.clone()));
+            let mut known = header.take().unwrap_or_else(|| manifest.header.clone());
+            manifest.lend(&mut known, &mut entries);
+            header = Some(known);
             // A whole journal is never behind the manifest: what it no longer
             // says was taken back.
             if !whole {
                 entries.extend(manifest.segments);
             }
-            header = header.or(Some(manifest.header));
         }
         Ok(Known { header, entries, owned, manifest_was, journal_was_damaged, incomplete })
     }
@@ -121,7 +167,8 @@ impl Known {
 /// # Errors
 /// [`Error::Locked`] while somebody writes; [`Error::NoDirectory`];
 /// [`Error::NoSegments`] when there is nothing to repair;
-/// [`Error::NewerManifest`]; [`Error::Io`].
+/// [`Error::NewerManifest`]; [`Error::Io`]; [`Error::Interrupted`] while
+/// segments are read, and nothing is changed then.
 pub fn repair(location: &Location, options: &VerifyOptions<'_>) -> Result<RepairReport> {
     let store = location.store();
     if store.list()?.is_none() {
@@ -137,13 +184,18 @@ pub fn repair(location: &Location, options: &VerifyOptions<'_>) -> Result<Repair
     let known = Known::read(&*store)?;
     let unnamed = unnamed(&*store, &known)?;
 
+    options.progress.totals(Totals {
+        segments: Some((known.entries.len() + unnamed.len()) as u64),
+        items: None,
+        bytes: known.entries.iter().try_fold(0u64, |sum, entry| sum.checked_add(entry.bytes)),
+    });
     let (unnamed, twins) = without_twins(unnamed, &known.entries);
-    let (kept, mut lost) = sort_out(&*store, &known, options);
+    let (kept, mut lost) = sort_out(&*store, &known, options)?;
     let mut taken_in = Vec::new();
     let mut left_alone = twins;
     let mut strangers = Vec::new();
     if known.incomplete {
-        for (file, verdict) in examine_all(&*store, &unnamed, options) {
+        for (file, verdict) in examine_all(&*store, &unnamed, options)? {
             match entry_of(&file, verdict) {
                 Ok(entry) => {
                     taken_in.push(file);
@@ -172,6 +224,8 @@ pub fn repair(location: &Location, options: &VerifyOptions<'_>) -> Result<Repair
         store.replace_sums(sums.as_bytes())?;
     }
     store.replace_manifest(&manifest.to_bytes()?)?;
+    let segments = Segments::written(location.clone(), store.clone(), manifest.clone());
+    let indexed = index_anew(&segments, options);
     Ok(RepairReport {
         manifest,
         manifest_was: known.manifest_was,
@@ -179,7 +233,28 @@ pub fn repair(location: &Location, options: &VerifyOptions<'_>) -> Result<Repair
         lost,
         taken_in,
         left_alone,
+        indexed,
     })
+}
+
+/// Makes the item indexes fit what is there: removes those of segments that are gone, and makes
+/// those that are missing, damaged or of another state of their segment. The number of those that
+/// are there then. An index is only a help, so one that cannot be made is no error.
+fn index_anew(segments: &Segments, options: &VerifyOptions<'_>) -> usize {
+    index::remove_strange(segments);
+    let numbers: Vec<usize> = (0..segments.len()).collect();
+    // The repair is done; whoever stops now only goes without indexes.
+    let made = in_parallel(&numbers, options, |&number| {
+        if !index::is_worthwhile(segments, number) {
+            return false;
+        }
+        let made = ItemReader::segment(segments, number);
+        if let Err(error) = &made {
+            log::debug!("no index of segment {number}: {error}");
+        }
+        made.is_ok()
+    });
+    made.unwrap_or_default().into_iter().filter(|made| *made).count()
 }
 
 /// Takes out names that are another segment's after Unicode NFC: a manifest
@@ -210,16 +285,16 @@ fn examine_all(
     store: &dyn Store,
     files: &[String],
     options: &VerifyOptions<'_>,
-) -> Vec<(String, Result<Examined>)> {
-    let verdicts = in_parallel(files, options.threads, |file| {
+) -> Result<Vec<(String, Result<Examined>)>> {
+    let verdicts = in_parallel(files, options, |file| {
         let verdict = examine(store, file, false, options);
         match &verdict {
             Ok(_) => options.progress.segment(file),
             Err(e) => options.progress.failure(file, &e.to_string()),
         }
         verdict
-    });
-    files.iter().cloned().zip(verdicts).collect()
+    })?;
+    Ok(files.iter().cloned().zip(verdicts).collect())
 }
 
 /// Compares every known segment with its file: what can be kept and what is
@@ -228,14 +303,14 @@ fn sort_out(
     store: &dyn Store,
     known: &Known,
     options: &VerifyOptions<'_>,
-) -> (Vec<Entry>, Vec<Lost>) {
+) -> Result<(Vec<Entry>, Vec<Lost>)> {
     let mut by_file: HashMap<&str, Vec<&Entry>> = HashMap::new();
     for entry in &known.entries {
         by_file.entry(&entry.file).or_default().push(entry);
     }
     let mut said: Vec<Vec<&Entry>> = by_file.into_values().collect();
     said.sort_by_key(|entries| entries.first().map(|entry| entry.index));
-    let verdicts = in_parallel(&said, options.threads, |entries| {
+    let verdicts = in_parallel(&said, options, |entries| {
         let first = entries.first()?;
         let sha256 = entries.iter().any(|entry| entry.sha256.is_some());
         let found = match examine(store, &first.file, sha256, options) {
@@ -250,7 +325,7 @@ fn sort_out(
             Some((entry, _)) => Ok((**entry).clone()),
             None => Err(differences.into_iter().find_map(|(_, d)| d).unwrap_or_default()),
         })
-    });
+    })?;
     // Numbered over all of them, so that what is lost says which items it held.
     let numbered = in_order(said.iter().filter_map(|e| e.first().map(|e| (*e).clone())).collect());
     let mut numbers: HashMap<String, Entry> =
@@ -270,7 +345,7 @@ fn sort_out(
             }
         }
     }
-    (kept, lost)
+    Ok((kept, lost))
 }
 
 /// The entry of a file of which nothing was known.

@@ -2,19 +2,18 @@
 //!
 //! Lengths and digests, several segments at a time, each read block by block;
 //! with an [`Inspect`] also that each is a pickle of as many items as it
-//! should be. Nothing is changed: [`crate::repair()`] does that.
+//! should be, read from its first opcode to its last. Nothing is changed: [`crate::repair()`] does that.
 
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use sha2::{Digest as _, Sha256};
 use xxhash_rust::xxh3::Xxh3 as Xxh3State;
 
-use crate::compress;
-use crate::directory::{Origin, Segments};
+use crate::directory::{Origin, Segments, expanded, sniff};
 use crate::draft::hex;
 use crate::error::{Error, Result};
 use crate::manifest::{Entry, Kind, Xxh3};
@@ -25,6 +24,10 @@ use crate::store::{ReadAt, Store, read_whole};
 /// How much of a segment is read at a time, in bytes.
 const BLOCK_BYTES: usize = 1 << 20;
 
+/// A segment of up to so many bytes is read once, into memory, to be digested and parsed there.
+/// A larger one is read twice, so that the memory does not grow with it.
+const WHOLE_BYTES: u64 = 16 << 20;
+
 /// What a look at a segment's bytes has found it to be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Inspected {
@@ -34,10 +37,10 @@ pub struct Inspected {
     pub items: Option<u64>,
 }
 
-/// Looks at a segment's bytes, all of them, and says what they are, or in one
-/// line why they are no pickle. This crate's store knows nothing of pickles;
-/// whoever does hands this in.
-pub type Inspect<'a> = dyn Fn(&[u8]) -> Result<Inspected, String> + Sync + 'a;
+/// Parses a segment, expanded where it was compressed, from its first byte to
+/// its last, and says what it is, or in one line why it is no pickle. This
+/// crate's store knows nothing of pickles; whoever does hands this in.
+pub type Inspect<'a> = dyn Fn(&dyn ReadAt) -> Result<Inspected, String> + Sync + 'a;
 
 /// How to verify.
 #[derive(Clone, Copy)]
@@ -49,11 +52,13 @@ pub struct VerifyOptions<'a> {
     pub inspect: Option<&'a Inspect<'a>>,
     /// Hears of each segment.
     pub progress: &'a dyn Progress,
+    /// Asked often whether to stop (Ctrl-C); also by the thread that called.
+    pub interrupt: &'a (dyn Fn() -> bool + Sync),
 }
 
 impl Default for VerifyOptions<'_> {
     fn default() -> Self {
-        VerifyOptions { threads: 0, inspect: None, progress: &NoProgress }
+        VerifyOptions { threads: 0, inspect: None, progress: &NoProgress, interrupt: &|| false }
     }
 }
 
@@ -107,8 +112,9 @@ impl VerifyReport {
 /// its content.
 ///
 /// # Errors
-/// [`Error::Io`] when the directory itself cannot be listed. A segment that
-/// cannot be read is damage, not an error.
+/// [`Error::Io`] when the directory itself cannot be listed;
+/// [`Error::Interrupted`]. A segment that cannot be read is damage, not an
+/// error.
 pub fn verify(segments: &Segments, options: &VerifyOptions<'_>) -> Result<VerifyReport> {
     let store = segments.location().store();
     let entries = segments.entries();
@@ -117,14 +123,15 @@ pub fn verify(segments: &Segments, options: &VerifyOptions<'_>) -> Result<Verify
         items: segments.items(),
         bytes: Some(segments.bytes()),
     });
-    let verdicts = in_parallel(entries, options.threads, |entry| {
+    let verdicts = in_parallel(entries, options, |entry| {
         let verdict = check(&*store, entry, options);
         match &verdict {
             Ok(_) => options.progress.segment(&entry.file),
+            Err(Error::Interrupted) => {}
             Err(e) => options.progress.failure(&entry.file, &e.to_string()),
         }
         verdict
-    });
+    })?;
     let mut report = VerifyReport {
         origin: segments.origin(),
         segments: entries.len(),
@@ -222,23 +229,41 @@ pub(crate) fn examine(
     let path = store.path().join(file);
     let source = store.open(file)?;
     let mut digests = Digests::new(sha256);
+    let size = source.size().map_err(|e| Error::io("read", &path, e))?;
+    let source: Box<dyn ReadAt> = if options.inspect.is_some() && size <= WHOLE_BYTES {
+        let bytes = read_whole(&*source, &path)?;
+        digests.update(&bytes);
+        options.progress.bytes(bytes.len() as u64);
+        Box::new(bytes)
+    } else {
+        read_blocks(&*source, &path, &mut digests, options)?;
+        source
+    };
     let inspected = match options.inspect {
-        Some(inspect) => {
-            let bytes = read_whole(&*source, &path)?;
-            digests.update(&bytes);
-            options.progress.bytes(bytes.len() as u64);
-            Some(compress::plain(bytes).and_then(|pickle| inspect(&pickle)))
-        }
-        None => {
-            read_blocks(&*source, &path, &mut digests, options.progress)?;
-            None
-        }
+        None => None,
+        Some(inspect) => Some(match parse(source, inspect, &path) {
+            Err(Error::Damaged { reason, .. }) => Err(reason),
+            other => other?,
+        }),
     };
     Ok(Examined {
         bytes: digests.bytes,
         xxh3: Xxh3(digests.xxh3.digest128()),
         sha256: digests.sha256.map(|state| hex(&state.finalize())),
         inspected,
+    })
+}
+
+/// Parses a file, by way of a temporary one where it is compressed.
+fn parse(
+    source: Box<dyn ReadAt>,
+    inspect: &Inspect<'_>,
+    path: &Path,
+) -> Result<Result<Inspected, String>> {
+    let compression = sniff(&*source).map_err(|e| Error::io("read", path, e))?;
+    Ok(match compression {
+        None => inspect(&*source),
+        Some(how) => inspect(&expanded(how, source, path.to_owned())?),
     })
 }
 
@@ -266,10 +291,13 @@ fn read_blocks(
     source: &dyn ReadAt,
     path: &Path,
     digests: &mut Digests,
-    progress: &dyn Progress,
+    options: &VerifyOptions<'_>,
 ) -> Result<()> {
     let mut block = vec![0; BLOCK_BYTES];
     loop {
+        if (options.interrupt)() {
+            return Err(Error::Interrupted);
+        }
         let read = match source.read_at(digests.bytes, &mut block) {
             Ok(0) => return Ok(()),
             Ok(read) => read,
@@ -277,40 +305,50 @@ fn read_blocks(
             Err(e) => return Err(Error::io("read", path, e)),
         };
         digests.update(block.get(..read).unwrap_or_default());
-        progress.bytes(read as u64);
+        options.progress.bytes(read as u64);
     }
 }
 
-/// Does `work` for each of `items` on `threads` threads (0: one for each
-/// processor), and returns the results in the items' order.
+/// Does `work` for each of `items` on `options.threads` threads (0: one for each processor), the
+/// calling one among them, and returns the results in the items' order.
+///
+/// # Errors
+/// [`Error::Interrupted`] when `options.interrupt` says so before all are done.
 pub(crate) fn in_parallel<T: Sync, R: Send>(
     items: &[T],
-    threads: usize,
+    options: &VerifyOptions<'_>,
     work: impl Fn(&T) -> R + Sync,
-) -> Vec<R> {
-    let threads = match threads {
+) -> Result<Vec<R>> {
+    let threads = match options.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     }
     .min(items.len());
-    if threads <= 1 {
-        return items.iter().map(work).collect();
-    }
-    let next = AtomicUsize::new(0);
+    let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
     let results: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::with_capacity(items.len()));
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(item) = items.get(at) else { return };
-                    let result = work(item);
-                    results.lock().unwrap_or_else(PoisonError::into_inner).push((at, result));
-                }
-            });
+    let run = || {
+        while !stopped.load(Ordering::Relaxed) {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(at) else { return };
+            if (options.interrupt)() {
+                stopped.store(true, Ordering::Relaxed);
+                return;
+            }
+            let result = work(item);
+            results.lock().unwrap_or_else(PoisonError::into_inner).push((at, result));
         }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(run);
+        }
+        run();
     });
+    // One of them may have stopped in the middle of its work.
+    if stopped.into_inner() || (options.interrupt)() {
+        return Err(Error::Interrupted);
+    }
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_by_key(|(at, _)| *at);
-    results.into_iter().map(|(_, result)| result).collect()
+    Ok(results.into_iter().map(|(_, result)| result).collect())
 }

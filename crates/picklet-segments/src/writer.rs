@@ -9,12 +9,14 @@
 //!    the manifest that names it is removed. So neither ever names a file that
 //!    is not what they say.
 //! 3. A segment is durable under its name before the journal says so, and the
-//!    journal says so before the caller hears of it.
+//!    journal says so before the caller hears of it. Small segments share the
+//!    directory's fsync and the journal's: see [`SegmentsWriter::stage`].
 //! 4. The manifest comes last.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
@@ -62,6 +64,17 @@ pub struct EntryMeta {
 /// announcing costs one fsync in so many segments.
 const NAMES_AHEAD: u64 = 64;
 
+/// The field of an entry that says that no run makes this segment: it was appended.
+pub(crate) const APPENDED: &str = "appended";
+
+/// How many segments share the fsyncs of directory and journal, at most, and how many bytes they
+/// have together. More would gain little: beside so much data two fsyncs are nothing.
+const STAGED_SEGMENTS: usize = 64;
+const STAGED_BYTES: u64 = 8 << 20;
+
+/// How long a segment may wait for others. A crash loses the work of so long, not more.
+const STAGED_FOR: Duration = Duration::from_secs(1);
+
 /// The writer of a segments directory, which holds its lock until dropped.
 /// What it was told is kept if it is dropped without [`SegmentsWriter::finish`];
 /// [`Existing::Resume`] goes on from there.
@@ -83,6 +96,12 @@ pub struct SegmentsWriter {
     foreign: HashSet<String>,
     /// Files that the manifest now on disk names.
     in_manifest: HashSet<String>,
+    /// Segments that are published and not yet done.
+    staged: Vec<Entry>,
+    /// When the first of them was.
+    staged_since: Option<Instant>,
+    /// Whether what it makes is added to what a run has made.
+    appends: bool,
     /// Dropped last: until then no other writer may come in.
     _guard: Box<dyn Guard>,
 }
@@ -167,6 +186,9 @@ impl SegmentsWriter {
             owned,
             foreign,
             in_manifest: HashSet::new(),
+            staged: Vec::new(),
+            staged_since: None,
+            appends: false,
             _guard: guard,
         };
         match existing {
@@ -210,6 +232,9 @@ impl SegmentsWriter {
             owned,
             foreign,
             in_manifest: HashSet::new(),
+            staged: Vec::new(),
+            staged_since: None,
+            appends: true,
             store,
             _guard: guard,
         };
@@ -223,10 +248,15 @@ impl SegmentsWriter {
         self.in_manifest =
             manifest.iter().flat_map(|m| &m.segments).map(|entry| entry.file.clone()).collect();
         // The journal is replaced by all that is true whenever a session
-        // begins, so where there is one it is never behind the manifest.
+        // begins, so where there is one it is never behind the manifest, but
+        // for fields that others have put there.
         let earlier = match found.journal {
-            Some(Journal { header: Some(header), done, .. }) => {
-                Some((header, done.into_values().collect()))
+            Some(Journal { header: Some(mut header), done, .. }) => {
+                let mut entries: Vec<Entry> = done.into_values().collect();
+                if let Some(manifest) = &manifest {
+                    manifest.lend(&mut header, &mut entries);
+                }
+                Some((header, entries))
             }
             _ => manifest.map(|manifest| (manifest.header, manifest.segments)),
         };
@@ -237,7 +267,6 @@ impl SegmentsWriter {
                 .filter(|listed| listed.kind == EntryKind::File)
                 .filter_map(|listed| Some((listed.name.to_str()?, listed.bytes)))
                 .collect();
-            let entries: Vec<Entry> = entries;
             if !entries.is_empty() {
                 if had.fingerprint != self.header.fingerprint {
                     return Err(Error::OtherRun {
@@ -246,9 +275,8 @@ impl SegmentsWriter {
                         want: self.header.fingerprint.clone(),
                     });
                 }
-                for (field, value) in had.extra {
-                    self.header.extra.entry(field).or_insert(value);
-                }
+                let had = Manifest { header: had, segments: Vec::new() };
+                had.lend(&mut self.header, []);
             }
             for entry in entries {
                 if sizes.get(entry.file.as_str()) == Some(&entry.bytes) {
@@ -416,6 +444,45 @@ impl SegmentsWriter {
         self.adopt(receipt, meta)
     }
 
+    /// Publishes a draft that may wait for others before it counts as done,
+    /// because each fsync of the directory and of the journal costs as much
+    /// for one small segment as for many. Returns those that are done now, in
+    /// order: none, or all that were staged since the last time. They are
+    /// there after any crash; of the others a crash may leave nothing, and a
+    /// resumed run makes them anew.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; then none of those that were staged counts as done.
+    pub fn stage(&mut self, draft: Draft, meta: EntryMeta) -> Result<Vec<Entry>> {
+        let receipt = draft.publish()?;
+        let entry = self.checked(receipt, meta)?;
+        // From here on neither its name nor its place is another's.
+        self.places.insert(entry.index, entry.file.clone());
+        self.fresh.insert(entry.file.clone());
+        self.staged.push(entry);
+        let since = *self.staged_since.get_or_insert_with(Instant::now);
+        let bytes: u64 = self.staged.iter().map(|entry| entry.bytes).sum();
+        let full = self.staged.len() >= STAGED_SEGMENTS || bytes >= STAGED_BYTES;
+        if full || since.elapsed() >= STAGED_FOR { self.settle() } else { Ok(Vec::new()) }
+    }
+
+    /// Makes done what was staged, and returns it in order.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; then none of it counts as done.
+    pub fn settle(&mut self) -> Result<Vec<Entry>> {
+        let staged = std::mem::take(&mut self.staged);
+        self.staged_since = None;
+        if let Err(error) = self.book(&staged) {
+            for entry in &staged {
+                self.places.remove(&entry.index);
+                self.fresh.remove(&entry.file);
+            }
+            return Err(error);
+        }
+        Ok(staged)
+    }
+
     /// Writes a segment into the journal that a worker process has published
     /// through [`Publisher`].
     ///
@@ -429,7 +496,8 @@ impl SegmentsWriter {
         Ok(entry)
     }
 
-    /// Does the same for several segments with one fsync of the journal.
+    /// Does the same for several segments with one fsync of the directory and
+    /// one of the journal.
     ///
     /// # Errors
     /// As [`SegmentsWriter::adopt`], for the first that is wrong; then none of
@@ -474,6 +542,10 @@ impl SegmentsWriter {
             }
             Some(_) => {}
         }
+        let mut extra = meta.extra;
+        if self.appends {
+            extra.insert(APPENDED.to_owned(), true.into());
+        }
         Ok(Entry {
             file: receipt.file,
             index: meta.index,
@@ -486,12 +558,17 @@ impl SegmentsWriter {
             shared: meta.shared,
             input: meta.input,
             version: meta.version,
-            extra: meta.extra,
+            extra,
         })
     }
 
-    /// Writes entries into the journal; once this returns they are done.
+    /// Makes the names of published segments durable and writes them into the
+    /// journal; once this returns they are done.
     fn book(&mut self, entries: &[Entry]) -> Result<()> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.store.sync()?;
         let mut lines = Vec::new();
         for entry in entries {
             lines.extend(Record::Done { entry: Box::new(entry.clone()) }.to_line()?);
@@ -510,7 +587,8 @@ impl SegmentsWriter {
     ///
     /// # Errors
     /// [`Error::Io`]; everything committed is kept, and resuming ends the run.
-    pub fn finish(self) -> Result<Segments> {
+    pub fn finish(mut self) -> Result<Segments> {
+        self.settle()?;
         let present = self.store.list()?.unwrap_or_default();
         for found in present {
             let Some(file) = found.name.to_str() else { continue };
@@ -533,6 +611,16 @@ impl SegmentsWriter {
         }
         self.store.replace_manifest(&manifest.to_bytes()?)?;
         Ok(Segments::written(self.location.clone(), self.store.clone(), manifest))
+    }
+}
+
+impl Drop for SegmentsWriter {
+    fn drop(&mut self) {
+        // A run that was interrupted keeps what it has made. Nobody was told that these are done,
+        // so an error breaks no promise: they are made anew.
+        if let Err(error) = self.settle() {
+            log::debug!("segments that were not yet done are made anew: {error}");
+        }
     }
 }
 

@@ -131,7 +131,7 @@ fn every_byte_of_a_compressed_segment_flipped_is_found() {
     let unknown = Segments::open(&Location::local(&directory)).unwrap();
     let error = unknown.read(0).unwrap_err();
     assert!(matches!(error, Error::Damaged { .. }), "{error}");
-    let inspect = |_: &[u8]| Ok(picklet_segments::Inspected::default());
+    let inspect = |_: &dyn picklet_segments::ReadAt| Ok(picklet_segments::Inspected::default());
     let options = VerifyOptions { inspect: Some(&inspect), ..VerifyOptions::default() };
     assert_eq!(repair(&Location::local(&directory), &options).unwrap().lost.len(), 1);
 }

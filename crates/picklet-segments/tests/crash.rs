@@ -100,7 +100,34 @@ fn interrupted_run(at: &Location) {
     }
 }
 
-const SCENARIOS: [Scenario; 5] = [
+/// A run whose segments share their fsyncs; what is staged is told of only when it is done.
+fn run_in_groups(at: &Location, told: &mut Told) -> Result<()> {
+    let mut writer = SegmentsWriter::create(at, Existing::Resume, header("a run"))?;
+    let input = Some(Xxh3::of(b"first"));
+    let kept: Vec<u64> = writer.done().iter().map(|entry| entry.index).collect();
+    for index in (0..3).filter(|index| !kept.contains(index)) {
+        let mut draft = writer.draft(&picklet_segments::segment_file("data", index, 5))?;
+        draft.write_all(&content("first", index)).map_err(|e| draft.error(e))?;
+        let meta = EntryMeta { index, items: Some(index + 1), input, ..EntryMeta::default() };
+        let mut done = writer.stage(draft, meta)?;
+        if index == 1 {
+            done.extend(writer.settle()?);
+        }
+        told.done.extend(done.into_iter().map(|e| (e.file, content("first", e.index))));
+    }
+    let done = writer.settle()?;
+    told.done.extend(done.into_iter().map(|e| (e.file, content("first", e.index))));
+    writer.finish()?;
+    told.finished = true;
+    Ok(())
+}
+
+const SCENARIOS: [Scenario; 6] = [
+    Scenario {
+        name: "a fresh run whose segments share fsyncs",
+        before: |_| {},
+        run: run_in_groups,
+    },
     Scenario {
         name: "a fresh run",
         before: |_| {},
@@ -432,7 +459,7 @@ fn a_program_without_any_one_fsync_or_in_any_other_order_is_found_out() {
 
 #[test]
 fn the_promise_holds_when_the_machine_goes_down_again_while_going_on() {
-    let scenario = &SCENARIOS[2];
+    let scenario = &SCENARIOS[3];
     let expected = undisturbed(scenario);
     for first in (1..).step_by(3) {
         let disk = FakeDisk::default();
@@ -475,7 +502,7 @@ fn a_crash_during_repair_loses_nothing_that_was_whole() {
         disk
     };
     let repair = |disk: &FakeDisk| picklet_segments::repair(&at(disk), &VerifyOptions::default());
-    let expected = undisturbed(&SCENARIOS[0]);
+    let expected = undisturbed(&SCENARIOS[1]);
     for call in 1.. {
         let disk = damaged();
         disk.crash_at(call);
@@ -504,4 +531,59 @@ fn a_crash_during_repair_loses_nothing_that_was_whole() {
             break;
         }
     }
+}
+
+#[test]
+fn many_small_segments_share_the_fsyncs_of_directory_and_journal() {
+    let syncs = |grouped: bool| {
+        let disk = FakeDisk::default();
+        let mut writer = SegmentsWriter::create(&at(&disk), Existing::Refuse, header("x")).unwrap();
+        let mut told = Vec::new();
+        for index in 0..200 {
+            let file = picklet_segments::segment_file("data", index, 5);
+            let mut draft = writer.draft(&file).unwrap();
+            draft.write_all(&content("x", index)).unwrap();
+            let meta = EntryMeta { index, ..EntryMeta::default() };
+            let done = match grouped {
+                true => writer.stage(draft, meta).unwrap(),
+                false => vec![writer.commit(draft, meta).unwrap()],
+            };
+            // Whatever was told is there when the power is cut now.
+            told.extend(done.into_iter().map(|entry| entry.file));
+            let after = disk.after_crash(Survives::Nothing);
+            let shown = Segments::open(&at(&after)).map_or(0, |segments| segments.len());
+            assert!(shown >= told.len(), "{shown} shown, {} told", told.len());
+        }
+        told.extend(writer.settle().unwrap().into_iter().map(|entry| entry.file));
+        assert_eq!(told.len(), 200);
+        writer.finish().unwrap();
+        let log = disk.log();
+        let count = |call, end: &str| {
+            log.iter().filter(|op| op.call == call && op.path.ends_with(end)).count()
+        };
+        (count(Call::SyncDir, "out"), count(Call::Sync, ".picklet/journal"))
+    };
+    let (alone, grouped) = (syncs(false), syncs(true));
+    println!("fsyncs of directory and journal for 200 segments: {alone:?}, shared {grouped:?}");
+    assert!(alone.0 >= 200 && alone.1 >= 200);
+    assert!(grouped.0 <= 50 && grouped.1 <= 50, "{grouped:?}");
+}
+
+#[test]
+fn a_run_that_is_dropped_keeps_what_it_had_staged() {
+    let disk = FakeDisk::default();
+    let mut writer = SegmentsWriter::create(&at(&disk), Existing::Refuse, header("a run")).unwrap();
+    for index in 0..2 {
+        let file = picklet_segments::segment_file("data", index, 5);
+        let mut draft = writer.draft(&file).unwrap();
+        draft.write_all(&content("first", index)).unwrap();
+        let meta = EntryMeta { index, items: Some(index + 1), ..EntryMeta::default() };
+        writer.stage(draft, meta).unwrap();
+        // Neither its name nor its place is another's from here on.
+        assert!(matches!(writer.draft(&file), Err(Error::SameName { .. })));
+    }
+    assert_eq!(writer.next_index(), 2);
+    drop(writer);
+    let after = disk.after_crash(Survives::Nothing);
+    assert_eq!(Segments::open(&at(&after)).unwrap().len(), 2);
 }

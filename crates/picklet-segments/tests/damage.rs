@@ -7,8 +7,8 @@ use std::io::Write;
 use std::path::Path;
 
 use picklet_segments::{
-    EntryMeta, Error, Existing, Header, Inspected, Kind, Location, Origin, Segments,
-    SegmentsWriter, VerifyOptions, repair, verify,
+    EntryMeta, Error, Existing, Header, Input, Inspected, Kind, Location, Origin, ReadAt, Segments,
+    SegmentsWriter, SplitOptions, Target, VerifyOptions, repair, split, verify,
 };
 
 fn pickle(n: u8) -> Vec<u8> {
@@ -19,7 +19,9 @@ fn pickle(n: u8) -> Vec<u8> {
 }
 
 /// Counts the items of what [`pickle`] makes.
-fn inspect(bytes: &[u8]) -> Result<Inspected, String> {
+fn inspect(data: &dyn ReadAt) -> Result<Inspected, String> {
+    let mut bytes = vec![0; data.size().unwrap() as usize];
+    data.read_exact_at(0, &mut bytes).unwrap();
     let body = bytes.strip_prefix(b"\x80\x02](").and_then(|b| b.strip_suffix(b"e."));
     let body = body.ok_or("it does not begin and end as a list does")?;
     Ok(Inspected { kind: Some(Kind::List), items: Some(body.len() as u64 / 2) })
@@ -288,4 +290,125 @@ fn a_manifest_that_names_files_elsewhere_is_refused() {
     huge.segments[1].bytes = u64::MAX;
     fs::write(temp.path().join("segments.json"), huge.to_bytes().unwrap()).unwrap();
     assert!(matches!(open(temp.path()).read(1), Err(Error::Damaged { .. })));
+}
+
+/// Every byte of the journal, of the lock and of the list of digests, one after another: with the
+/// manifest there they change nothing that is read; without it no reader is shown anything wrong,
+/// and going on ends as if nothing had been, or is refused.
+#[test]
+fn no_flipped_byte_of_picklets_own_files_is_ever_a_wrong_ok() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("d");
+    let copy = temp.path().join("copy");
+    let made = make(&dir, Existing::Refuse);
+    let copy_anew = || {
+        let _ = fs::remove_dir_all(&copy);
+        fs::create_dir_all(copy.join(".picklet")).unwrap();
+        for file in ["data-00000.pickle", "서울.pickle", "data-00002.pickle", "segments.json"] {
+            fs::copy(dir.join(file), copy.join(file)).unwrap();
+        }
+        for file in ["journal", "lock"] {
+            fs::copy(dir.join(".picklet").join(file), copy.join(".picklet").join(file)).unwrap();
+        }
+    };
+    for file in [".picklet/journal", ".picklet/lock"] {
+        let bytes = fs::read(dir.join(file)).unwrap();
+        assert!(!bytes.is_empty());
+        for at in 0..bytes.len() {
+            copy_anew();
+            let mut changed = bytes.clone();
+            changed[at] ^= 1 << (at % 8);
+            fs::write(copy.join(file), &changed).unwrap();
+            not_damaged(&copy);
+            fs::remove_file(copy.join("segments.json")).unwrap();
+            match Segments::open(&Location::local(&copy)) {
+                Ok(shown) => {
+                    for index in 0..shown.len() {
+                        let name = &shown.entries()[index].file;
+                        let whole = fs::read(dir.join(name)).unwrap();
+                        assert_eq!(shown.read(index).unwrap(), whole, "{file} byte {at}");
+                    }
+                    // What is not shown is named.
+                    let report = verify(&shown, &VerifyOptions::default()).unwrap();
+                    assert_eq!(shown.len() + report.extra.len(), 3, "{file} byte {at}");
+                }
+                Err(Error::Unfinished(_)) => {}
+                Err(other) => panic!("{file} byte {at}: {other}"),
+            }
+            match SegmentsWriter::create(&Location::local(&copy), Existing::Resume, header()) {
+                Ok(writer) => drop(writer),
+                Err(Error::BadJournal { .. } | Error::Foreign { .. }) => {
+                    repair(&Location::local(&copy), &deep()).unwrap();
+                    not_damaged(&copy);
+                    continue;
+                }
+                Err(other) => panic!("{file} byte {at}: {other}"),
+            }
+            assert_eq!(make(&copy, Existing::Resume).manifest(), made.manifest());
+        }
+    }
+}
+
+#[test]
+fn repair_makes_the_indexes_of_items_fit_what_is_there() {
+    let temp = tempfile::tempdir().unwrap();
+    let numbers = (0..400_000u32).flat_map(|n| {
+        let [a, b, c, d] = n.to_le_bytes();
+        [b'J', a, b, c, d]
+    });
+    let source: Vec<u8> = b"\x80\x04](".iter().copied().chain(numbers).chain(*b"e.").collect();
+    let dir = Location::local(temp.path());
+    let options = SplitOptions { target: Target::Items(250_000), ..SplitOptions::default() };
+    split(&Input::bytes("numbers.pickle", source), &dir, &options).unwrap();
+    let report = repair(&dir, &VerifyOptions::default()).unwrap();
+    // The second is too small to be worth one.
+    assert_eq!(report.indexed, 1);
+    let folder = temp.path().join(".picklet/index");
+    let index = folder.join("data-00000.pickle.index");
+    let good = fs::read(&index).unwrap();
+    fs::write(&index, "damaged").unwrap();
+    fs::write(folder.join("gone.pickle.index"), &good).unwrap();
+    repair(&dir, &VerifyOptions::default()).unwrap();
+    assert!(fs::read(&index).unwrap() == good);
+    assert!(!folder.join("gone.pickle.index").exists());
+    // A segment that is lost takes its index along.
+    fs::write(temp.path().join("data-00000.pickle"), "damaged").unwrap();
+    let report = repair(&dir, &VerifyOptions::default()).unwrap();
+    assert_eq!((report.lost.len(), report.indexed), (1, 0));
+    assert!(!index.exists());
+}
+
+#[test]
+fn what_was_appended_is_told_from_what_a_run_can_make_anew() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = Location::local(temp.path());
+    make(temp.path(), Existing::Refuse);
+    let mut writer = SegmentsWriter::append(&dir).unwrap();
+    let mut draft = writer.draft("more").unwrap();
+    draft.write_all(&pickle(3)).unwrap();
+    writer.commit(draft, EntryMeta { index: 3, items: Some(3), ..EntryMeta::default() }).unwrap();
+    writer.finish().unwrap();
+    fs::remove_file(temp.path().join("more.pickle")).unwrap();
+    let report = repair(&dir, &deep()).unwrap();
+    assert_eq!(report.way_back().len(), 1);
+    assert!(report.way_back()[0].contains("(more.pickle): append it again"));
+    fs::remove_file(temp.path().join("data-00002.pickle")).unwrap();
+    let report = repair(&dir, &deep()).unwrap();
+    assert!(report.way_back()[0].contains("run again what made this directory"));
+}
+
+#[test]
+fn a_verify_or_repair_that_is_interrupted_changes_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let segments = make(temp.path(), Existing::Refuse);
+    fs::write(temp.path().join("서울.pickle"), "damaged").unwrap();
+    let before = fs::read(temp.path().join("segments.json")).unwrap();
+    for threads in [1, 3] {
+        let options = VerifyOptions { threads, interrupt: &|| true, ..deep() };
+        assert!(matches!(verify(&segments, &options), Err(Error::Interrupted)));
+        let repaired = repair(&Location::local(temp.path()), &options);
+        assert!(matches!(repaired, Err(Error::Interrupted)));
+    }
+    assert_eq!(fs::read(temp.path().join("segments.json")).unwrap(), before);
+    assert_eq!(fs::read(temp.path().join("서울.pickle")).unwrap(), b"damaged");
 }

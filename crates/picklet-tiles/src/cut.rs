@@ -52,6 +52,8 @@ pub struct CutOptions<'o> {
     /// Threads that make tiles. Of what has to be decoded or padded each has one tile in memory
     /// once or twice, of anything else a slab of rows.
     pub workers: usize,
+    /// What to run to make lost tiles anew, for the manifest.
+    pub made_by: Option<&'o str>,
     /// Hears of tiles done.
     pub progress: &'o dyn Progress,
     /// Asked often whether to stop (Ctrl-C).
@@ -69,6 +71,7 @@ impl Default for CutOptions<'_> {
             sha256: false,
             existing: Existing::default(),
             workers: default_workers(),
+            made_by: None,
             progress: &NoProgress,
             interrupt: &|| false,
         }
@@ -138,6 +141,7 @@ pub fn cut(array: Array, out: &Location, options: &CutOptions<'_>) -> Result<Cut
     let mut header = Header::new(Kind::Tiles, fingerprint).with_source(array.source().clone());
     header.extra = layout.fields()?;
     header.sha256 = options.sha256;
+    header.made_by = options.made_by.map(str::to_owned);
     let writer = SegmentsWriter::create(out, options.existing, header)?;
     let kept: HashSet<u64> = writer.done().iter().map(|entry| entry.index).collect();
     let tiles = layout.grid.len();

@@ -47,6 +47,7 @@ pub(crate) fn map(
             OnError::Raise => "raise", OnError::Skip => "skip", OnError::Quarantine => "quarantine",
         },
         "retries": options.retries, "resume": options.resume, "version": options.version,
+        "made_by": options.made_by,
     });
     let name = python.python.to_string_lossy();
     let mut command = Command::new(&python.python);

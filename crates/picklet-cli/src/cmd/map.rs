@@ -221,6 +221,7 @@ impl Map {
         let options = MapOptions {
             resume: !self.no_resume,
             only: (!self.only.is_empty()).then(|| self.only.clone()),
+            made_by: Some(session.again(None)),
             ..self.how.options()
         };
         let worker = self.worker.command(session)?;

@@ -27,6 +27,8 @@ mod stitch;
 mod tiles;
 mod verify;
 
+pub use verify::inspect;
+
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

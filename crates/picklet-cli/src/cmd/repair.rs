@@ -4,30 +4,35 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use picklet_segments::{Location, VerifyOptions, repair};
+use picklet_segments::{Entry, Location, VerifyOptions, repair};
 use serde_json::{Value, json};
 
-use crate::cmd::verify::inspect;
+use crate::cmd::verify::{inspect, stopped};
 use crate::failure::Verdict;
-use crate::host::Session;
+use crate::host::{Session, catch_interrupts};
 use crate::show;
 
 const EXAMPLES: &str = "\
 Examples:
   picklet repair out
+  picklet repair s3://bucket/out
   picklet split big.pickle -o out --resume      makes lost segments anew
-Exit code 1 when segments are lost.";
+Exit code 1 when segments are lost; it says what to run to get them back.";
 
-/// Rebuild the manifest from the segments that are whole
+/// Rebuild the manifest and the indexes from the segments that are whole
 ///
-/// Damaged segments are moved to .picklet/quarantine; nothing is deleted. The command that made
-/// the directory, run again, makes the lost segments anew.
+/// Every segment is parsed. Damaged ones are moved to .picklet/quarantine; nothing is deleted. The
+/// command that made the directory, run again, makes the lost segments anew; it is in the
+/// manifest, and is printed.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Repair {
-    /// A segments directory
+    /// A segments directory, or its URL
     #[arg(value_name = "DIR")]
     directory: PathBuf,
+    /// How many segments to read at a time; every processor by default
+    #[arg(short, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    jobs: usize,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -35,11 +40,18 @@ pub(crate) struct Repair {
 
 impl Repair {
     pub(crate) fn run(&self, session: &mut Session<'_>) -> Result<Verdict> {
+        let location = Location::new(&self.directory)?;
+        let interrupted = catch_interrupts();
         let progress = session.progress("repair");
-        let options =
-            VerifyOptions { inspect: Some(&inspect), progress: &*progress, ..Default::default() };
-        let report = repair(&Location::new(&self.directory)?, &options)?;
+        let options = VerifyOptions {
+            threads: self.jobs,
+            inspect: Some(&inspect),
+            progress: &*progress,
+            interrupt: &interrupted,
+        };
+        let report = repair(&location, &options);
         drop(progress);
+        let report = report.map_err(stopped)?;
         let verdict = if report.nothing_lost() { Verdict::Good } else { Verdict::Bad };
         let kept = report.manifest.segments.len();
         if self.json {
@@ -48,7 +60,11 @@ impl Repair {
                 .iter()
                 .map(|lost| {
                     let place = lost.quarantined.as_ref().map(|path| path.to_string_lossy());
-                    json!({ "file": lost.entry.file, "reason": lost.reason, "moved_to": place })
+                    json!({
+                        "file": lost.entry.file, "reason": lost.reason, "moved_to": place,
+                        "first": lost.entry.first_item, "items": lost.entry.items,
+                        "bytes": lost.entry.bytes,
+                    })
                 })
                 .collect();
             session.json(&json!({
@@ -58,6 +74,9 @@ impl Repair {
                 "manifest_was": report.manifest_was,
                 "journal_was_damaged": report.journal_was_damaged,
                 "lost": lost,
+                "made_by": report.manifest.header.made_by,
+                "way_back": report.way_back(),
+                "indexed": report.indexed,
                 "taken_in": report.taken_in,
                 "left_alone": report.left_alone,
             }))?;
@@ -75,7 +94,8 @@ impl Repair {
                 None => String::new(),
             };
             let (file, reason) = (show::printable(&lost.entry.file), show::printable(&lost.reason));
-            session.line(&format!("lost: {file}: {reason}{place}"))?;
+            let items = items(&lost.entry);
+            session.line(&format!("lost: {file}{items}: {reason}{place}"))?;
         }
         for (word, files) in [("taken in", &report.taken_in), ("left alone", &report.left_alone)] {
             for file in files {
@@ -88,6 +108,20 @@ impl Repair {
             show::counted(kept as u64, "segment"),
             show::count(report.lost.len() as u64)
         ))?;
+        for line in report.way_back() {
+            session.line(&show::printable(&line))?;
+        }
         Ok(verdict)
+    }
+}
+
+/// ` (items 200 to 299)`, where that is known.
+fn items(entry: &Entry) -> String {
+    match (entry.first_item, entry.items) {
+        (Some(first), Some(count @ 2..)) => {
+            format!(" (items {} to {})", show::count(first), show::count(first + count - 1))
+        }
+        (Some(first), Some(1)) => format!(" (item {})", show::count(first)),
+        _ => String::new(),
     }
 }

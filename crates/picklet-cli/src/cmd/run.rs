@@ -62,7 +62,8 @@ impl Run {
         let segments = segments?;
 
         let progress = session.events("map", self.json);
-        let options = MapOptions { resume: true, ..self.how.options() };
+        let options =
+            MapOptions { resume: true, made_by: Some(session.again(None)), ..self.how.options() };
         let report = self.worker.run(&worker, &segments, &out, &options, &*progress);
         drop(progress);
         let report = report?;

@@ -44,7 +44,7 @@ pub(crate) struct Split {
     #[command(flatten)]
     how: Cut,
     #[command(flatten)]
-    stored: Stored,
+    stored: StoredArgs,
     #[command(flatten)]
     tiles: Tiles,
     /// Go on with an interrupted split of the same source; also on a fresh directory
@@ -88,13 +88,27 @@ pub(crate) struct Cut {
 
 /// How the segments are stored.
 #[derive(Debug, Default, Args)]
-pub(crate) struct Stored {
+pub(crate) struct StoredArgs {
     /// Store the segments compressed, as .pickle.zst or .pickle.gz; all of picklet reads both
     #[arg(long, value_name = "zstd|gzip", value_parser = compression)]
     pub(super) compress: Option<Compression>,
     /// Give each segment a SHA-256 too, and write SHA256SUMS for sha256sum -c
     #[arg(long)]
     pub(super) sha256: bool,
+}
+
+/// How the segments are stored, and what the manifest says of that.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Stored<'a> {
+    compress: Option<Compression>,
+    sha256: bool,
+    made_by: Option<&'a str>,
+}
+
+impl StoredArgs {
+    fn made_by<'a>(&self, command: &'a str) -> Stored<'a> {
+        Stored { compress: self.compress, sha256: self.sha256, made_by: Some(command) }
+    }
 }
 
 fn size(text: &str) -> Result<u64, String> {
@@ -148,8 +162,10 @@ impl Split {
             let (out, name) = (&self.out, &self.how.name);
             return self.tiles.run(session, input, out, name, &self.stored, existing, self.json);
         }
+        let made_by = session.again(Some("--resume"));
+        let stored = self.stored.made_by(&made_by);
         let progress = session.progress("split");
-        let report = run(&input, &self.out, &self.how, &self.stored, existing, &*progress);
+        let report = run(&input, &self.out, &self.how, &stored, existing, &*progress);
         drop(progress);
         let report = report.map_err(kept_if_interrupted)?;
         for warning in &report.warnings {
@@ -190,7 +206,7 @@ pub(crate) fn run(
     input: &Input,
     out: &Path,
     how: &Cut,
-    stored: &Stored,
+    stored: &Stored<'_>,
     existing: Existing,
     progress: &dyn Progress,
 ) -> Result<SplitReport, Error> {
@@ -208,6 +224,7 @@ pub(crate) fn run(
         copied_bytes: how.copy_limit,
         compression: stored.compress,
         sha256: stored.sha256,
+        made_by: stored.made_by,
         existing,
         progress,
         interrupt: &interrupted,

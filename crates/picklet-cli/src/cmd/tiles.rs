@@ -78,6 +78,7 @@ impl Tiles {
     ) -> Result<Verdict> {
         let interrupted = catch_interrupts();
         let array = Array::open(input, &self.array())?;
+        let made_by = session.again(Some("--resume"));
         let progress = session.progress("split");
         let numbers = |sides: &Option<Sides>| sides.as_ref().map(|sides| sides.0.clone());
         let options = CutOptions {
@@ -88,6 +89,7 @@ impl Tiles {
             compression: stored.compress,
             sha256: stored.sha256,
             existing,
+            made_by: Some(&made_by),
             progress: &*progress,
             interrupt: &interrupted,
             ..CutOptions::default()

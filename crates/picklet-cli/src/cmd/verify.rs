@@ -4,35 +4,38 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use picklet_codec::StackKind;
-use picklet_segments::{Inspected, Kind, Location, Segments, VerifyOptions, verify};
+use picklet_codec::{StackKind, StreamReader};
+use picklet_segments::store::Sequential;
+use picklet_segments::{Error, Inspected, Kind, Location, ReadAt, Segments, VerifyOptions, verify};
 use serde_json::{Value, json};
 
 use crate::cmd::ls;
-use crate::failure::Verdict;
-use crate::host::Session;
+use crate::failure::{Interrupted, Verdict};
+use crate::host::{Session, catch_interrupts};
 use crate::show;
-use crate::summary::{Bytes, Stopped, Top, summarize};
+use crate::summary::{Stopped, Top, summarize};
 
 const EXAMPLES: &str = "\
 Examples:
   picklet verify out && echo all is well
-  picklet verify out --json
+  picklet verify out --deep                     also that every segment is one whole pickle
+  picklet verify s3://bucket/out --json
 Exit code 1 when a segment is damaged or missing.";
 
 /// Check that every segment is there and undamaged
 ///
-/// Reads every segment: its length, its digest, and that its bytes are one whole pickle. Loads
-/// and runs nothing.
+/// Reads every segment and compares its length and digest with the manifest's, several segments at
+/// a time. With --deep every pickle is also parsed from its first opcode to its last, and its items
+/// are counted. Loads and runs nothing.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Verify {
-    /// A segments directory
+    /// A segments directory, or its URL
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// Compare lengths and digests only, without reading the opcodes
+    /// Also parse every pickle: each opcode, its argument, what it needs of the stack and the memo
     #[arg(long)]
-    digests_only: bool,
+    deep: bool,
     /// How many segments to check at a time; every processor by default
     #[arg(short, value_name = "N", default_value_t = 0, hide_default_value = true)]
     jobs: usize,
@@ -44,14 +47,17 @@ pub(crate) struct Verify {
 impl Verify {
     pub(crate) fn run(&self, session: &mut Session<'_>) -> Result<Verdict> {
         let segments = Segments::open(&Location::new(&self.directory)?)?;
+        let interrupted = catch_interrupts();
         let progress = session.progress("verify");
         let options = VerifyOptions {
             threads: self.jobs,
-            inspect: (!self.digests_only).then_some(&inspect),
+            inspect: self.deep.then_some(&inspect),
             progress: &*progress,
+            interrupt: &interrupted,
         };
-        let report = verify(&segments, &options)?;
+        let report = verify(&segments, &options);
         drop(progress);
+        let report = report.map_err(stopped)?;
         let verdict = if report.is_good() { Verdict::Good } else { Verdict::Bad };
         let listed = |damage: &[picklet_segments::verify::Damage]| -> Value {
             let one = |d: &picklet_segments::verify::Damage| json!({ "index": d.position, "file": d.file, "reason": d.reason });
@@ -61,6 +67,7 @@ impl Verify {
             session.json(&json!({
                 "path": self.directory.to_string_lossy(),
                 "good": report.is_good(),
+                "deep": self.deep,
                 "known_from": ls::origin(report.origin),
                 "segments": report.segments,
                 "bytes": report.bytes,
@@ -102,16 +109,27 @@ impl Verify {
     }
 }
 
-/// What a segment's bytes are: one pickle, and nothing after it.
-pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspected, String> {
-    let size = bytes.len() as u64;
-    let summary = summarize(&Bytes(bytes), size, 0).map_err(|stopped| match stopped {
+/// An error, or what Ctrl-C means where nothing is changed.
+pub(crate) fn stopped(error: Error) -> anyhow::Error {
+    match error {
+        Error::Interrupted => Interrupted("interrupted; nothing was changed").into(),
+        error => error.into(),
+    }
+}
+
+/// What a segment is: one pickle, and nothing after it. Its structure is walked, which also counts
+/// the items, and then the codec reads each argument, as loading would.
+pub fn inspect(data: &dyn ReadAt) -> Result<Inspected, String> {
+    let size = data.size().map_err(|error| format!("cannot be read: {error}"))?;
+    let summary = summarize(data, size, 0).map_err(|stopped| match stopped {
         Stopped::Wrong(wrong) => format!("byte {}: {}", wrong.offset, wrong.what),
-        Stopped::Io(error) => error.to_string(),
+        Stopped::Io(error) => format!("cannot be read: {error}"),
     })?;
     if summary.end != size {
         return Err(format!("byte {}: {} bytes follow its end", summary.end, size - summary.end));
     }
+    let mut reader = StreamReader::new(Sequential::new(data));
+    while reader.next_op().map_err(|error| error.to_string())?.is_some() {}
     let kind = match summary.top {
         Top::Plain(StackKind::List) => Some(Kind::List),
         Top::Plain(StackKind::Tuple) => Some(Kind::Tuple),

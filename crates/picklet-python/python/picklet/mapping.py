@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex, TypedDict
 
-from picklet import _picklet
+from picklet import _picklet, again
 from picklet.errors import SegmentError
 from picklet.functions import describe
 from picklet.policy import LoadRules
@@ -95,6 +95,15 @@ def run(
         "version": None if version is None else str(version),
         "names": _names(given.get("names"), len(directory.entries)),
         "compress": given.get("compress"),
+        "made_by": again.map_call(
+            directory.location,
+            function,
+            os.fspath(out),
+            form,
+            version=version,
+            names=given.get("names"),
+            compress=given.get("compress"),
+        ),
     }
     elsewhere = [name for name in ("executor", "engine") if given.get(name) is not None]
     if elsewhere and (threads is not None or workers == 0):
@@ -139,6 +148,7 @@ def on_engine(request: dict[str, Any], heard: Callable[..., Any]) -> dict[str, A
         "version": request["version"],
         "names": None,
         "compress": None,
+        "made_by": request.get("made_by"),
     }
     fleet = {
         "python": sys.executable,

@@ -12,7 +12,7 @@ __all__ = ["Bar"]
 class Bar:
     """One bar: bytes of the input, with segments, items and failures beside it."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str) -> None:
         """Begin a bar; it shows itself on a terminal and in a notebook only."""
         try:
             from tqdm.auto import tqdm
@@ -21,7 +21,7 @@ class Bar:
                 "progress=True needs tqdm; run `pip install picklet[progress]`", name="tqdm"
             ) from None
         # disable=None: only where somebody sees it.
-        self._bar = tqdm(desc="map", unit="B", unit_scale=True, disable=None)
+        self._bar = tqdm(desc=what, unit="B", unit_scale=True, disable=None)
 
     def __call__(
         self,
@@ -43,13 +43,16 @@ class Bar:
     @classmethod
     @contextlib.contextmanager
     def of(
-        cls, progress: bool | Callable[..., Any] | None, kind: Callable[..., Any]
+        cls,
+        progress: bool | Callable[..., Any] | None,
+        kind: Callable[..., Any],
+        what: str = "map",
     ) -> Iterator[Callable[..., Any] | None]:
         """Give what the engine is to call: a bar's, the caller's, or nothing."""
         if progress is None or progress is False:
             yield None
         elif progress is True:
-            bar = cls()
+            bar = cls(what)
             try:
                 yield bar
             finally:

@@ -388,18 +388,24 @@ class Segments(Sequence[Any]):
         _picklet.append(path, name, _picklet.dumps(segment), items)
         self._directory = _picklet.Directory(path)
 
-    def verify(self) -> Verified:
+    def verify(
+        self, *, deep: bool = False, progress: bool | Callable[[Progress], Any] | None = None
+    ) -> Verified:
         """Read every file and compare its length and digest with the manifest's.
 
+        Several files are read at a time. With ``deep`` every pickle is also
+        parsed, from its first opcode to its last, and its items are counted;
+        nothing is loaded. ``progress`` is as for :meth:`map`.
+
         >>> import picklet
-        >>> picklet.split(range(9), "whole", count=3).verify().good
+        >>> picklet.split(range(9), "whole", count=3).verify(deep=True).good
         True
         """
-        return health.verify(self._directory)
+        return health.verify(self._directory, deep, progress)
 
-    def repair(self) -> Repaired:
+    def repair(self, *, progress: bool | Callable[[Progress], Any] | None = None) -> Repaired:
         """Set damaged files aside and rebuild the manifest; :func:`picklet.repair`."""
-        done = health.repair(self._directory.location)
+        done = health.repair(self._directory.location, progress=progress)
         self._directory = _picklet.Directory(self._directory.location)
         return done
 

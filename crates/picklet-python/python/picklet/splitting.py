@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any, Literal, NamedTuple, SupportsIndex
 
-from picklet import _picklet
+from picklet import _picklet, again
 from picklet.policy import Allow, LoadRules
 from picklet.segments import Segments
 
@@ -117,6 +117,20 @@ def split(
     policy = LoadRules.of(allow, trust)
     existing = "resume" if resume else "overwrite" if overwrite else "refuse"
     folder = os.fspath(out)
+    made_by = again.call(
+        "picklet.split",
+        source,
+        folder,
+        count=count,
+        size=size,
+        parts=parts,
+        name=None if name == "data" else name,
+        names=names,
+        shared=None if shared == "warn" else shared,
+        compress=compress,
+        sha256=sha256 or None,
+        resume=True,
+    )
     if _is_file(source):
         options = {
             **dataclasses.asdict(target),
@@ -126,11 +140,12 @@ def split(
             "compress": compress,
             "sha256": bool(sha256),
             "existing": existing,
+            "made_by": made_by,
         }
         for warning in _picklet.split(source, folder, options):
             warnings.warn(warning, stacklevel=2)
     else:
-        stored = (existing, compress, bool(sha256))
+        stored = (existing, compress, bool(sha256), made_by)
         _split_live(source, folder, target, name, names, stored)
     return Segments(_picklet.Directory(folder), policy)
 
@@ -274,7 +289,7 @@ def _split_live(
     target: Target,
     name: str,
     names: Names | None,
-    stored: tuple[str, str | None, bool],
+    stored: tuple[str, str | None, bool, str],
 ) -> None:
     live = _Live.of(source)
     if target.parts is not None and live.total is None:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from picklet import _picklet
+from picklet import _picklet, again
 from picklet.policy import Allow, LoadRules
 from picklet.segments import Segments
 
@@ -95,7 +95,7 @@ def tiles(
     if resume and overwrite:
         raise ValueError("give resume=True or overwrite=True, not both")
     policy = LoadRules.of(allow, trust)
-    options = {
+    options: dict[str, Any] = {
         "tile": [tile] if isinstance(tile, int) else [_side(side) for side in tile],
         "overlap": [overlap] if isinstance(overlap, int) else list(overlap),
         "edge": edge,
@@ -107,6 +107,18 @@ def tiles(
         "existing": "resume" if resume else "overwrite" if overwrite else "refuse",
     }
     folder = os.fspath(out)
+    options["made_by"] = again.call(
+        "picklet.tiles",
+        source,
+        folder,
+        tile=tile,
+        overlap=overlap or None,
+        edge=None if edge == "shrink" else edge,
+        member=member,
+        page=page,
+        name=None if name == "data" else name,
+        resume=True,
+    )
     if isinstance(source, (str, os.PathLike)):
         _picklet.tiles(os.fspath(source), folder, options)
     elif hasattr(source, "__array__"):
@@ -135,7 +147,7 @@ def _tiles_of_array(source: Any, folder: str, options: dict[str, Any]) -> None:
 
 def _directory_of(tiles: Segments | str | os.PathLike[str]) -> _picklet.Directory:
     """Look anew: tiles may have come or gone since a directory was opened."""
-    path = tiles.path if isinstance(tiles, Segments) else tiles
+    path = tiles.location if isinstance(tiles, Segments) else tiles
     return _picklet.Directory(os.fspath(path))
 
 

@@ -43,7 +43,7 @@ pub use check::contents;
 pub use command::ExternalCommand;
 pub use conductor::{Conductor, Order};
 pub use in_process::{map_in_process, map_in_threads};
-pub use plan::prepare;
+pub use plan::{prepare, quoted};
 pub use protocol::{Answer, Done, Failed, Form, Function, LoadPolicy, Output, PublishTo, Task};
 pub use reduce::reduce;
 pub use report::{Failure, FailureKind, MapReport, Mapped, REPORTED_EXTREMES};
@@ -114,6 +114,8 @@ pub struct MapOptions {
     pub compression: Option<Compression>,
     /// Run these segments alone, by the input's names, whether they are done or not.
     pub only: Option<Vec<String>>,
+    /// What to run to make lost outputs anew, for the manifest.
+    pub made_by: Option<String>,
     /// How many outputs come of how many segments.
     pub fan: Fan,
 }
@@ -132,6 +134,7 @@ impl Default for MapOptions {
             names: None,
             compression: None,
             only: None,
+            made_by: None,
             fan: Fan::One,
         }
     }

@@ -94,7 +94,8 @@ impl<'a> Run<'a> {
             name: input.location().path().to_string_lossy().into_owned(),
             ..Source::default()
         };
-        let header = Header::new(Kind::Objects, FINGERPRINT).with_source(source);
+        let mut header = Header::new(Kind::Objects, FINGERPRINT).with_source(source);
+        header.made_by.clone_from(&options.made_by);
         let mut writer = SegmentsWriter::create(out, existing, header)?;
         // With its grid, outputs of tiles can be stitched without their inputs. What an earlier
         // run said of other inputs goes.
@@ -600,7 +601,7 @@ fn rounded(seconds: f64) -> Value {
 }
 
 /// A word as a shell takes it.
-pub(crate) fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

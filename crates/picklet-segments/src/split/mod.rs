@@ -147,6 +147,8 @@ pub struct SplitOptions<'o> {
     /// Bytes of shared objects that segments may repeat in all; `None` is
     /// twice the source and 64 MB.
     pub copied_bytes: Option<u64>,
+    /// What to run to make lost segments anew, for the manifest.
+    pub made_by: Option<&'o str>,
     /// Hears of segments done.
     pub progress: &'o dyn Progress,
     /// Asked often whether to stop (Ctrl-C).
@@ -163,6 +165,7 @@ impl Default for SplitOptions<'_> {
             sha256: false,
             compression: None,
             copied_bytes: None,
+            made_by: None,
             progress: &NoProgress,
             interrupt: &|| false,
         }
@@ -455,6 +458,7 @@ impl<'r> Run<'r> {
         let mut header =
             Header::new(kind(self.root.container), fingerprint(self.input, self.options)?);
         header.source = Some(self.input.describe());
+        header.made_by = self.options.made_by.map(str::to_owned);
         header.sha256 = self.options.sha256;
         if let Some(class) = &self.root.class {
             header.extra.insert("class".to_owned(), class.clone().into());
@@ -479,6 +483,9 @@ impl<'r> Run<'r> {
         }
         let mut warnings = self.after(end);
         warnings.extend(copies_made(self.shared, self.options.shared));
+        for entry in writing.writer.settle()? {
+            self.options.progress.segment(&entry.file);
+        }
         let segments = writing.writer.finish()?;
         Ok(Outcome::Done(Box::new(SplitReport {
             segments,
@@ -596,7 +603,8 @@ impl<'r> Run<'r> {
                 self.resumed += 1;
                 let shared = entry.shared.unwrap_or_default();
                 self.shared += shared;
-                self.tell(plan, &file, count);
+                self.tell(plan, count);
+                self.options.progress.segment(&file);
                 return Ok(());
             }
             writer.discard(&entry.file)?;
@@ -632,16 +640,17 @@ impl<'r> Run<'r> {
         self.shared += shared;
         let meta =
             EntryMeta { index, items: Some(count), shared: Some(shared), ..EntryMeta::default() };
-        writer.commit(guarded.draft, meta)?;
-        self.tell(plan, &file, count);
+        for entry in writer.stage(guarded.draft, meta)? {
+            self.options.progress.segment(&entry.file);
+        }
+        self.tell(plan, count);
         Ok(())
     }
 
-    fn tell(&mut self, plan: &Plan, file: &str, count: u64) {
+    fn tell(&mut self, plan: &Plan, count: u64) {
         self.options.progress.bytes(plan.to.offset.saturating_sub(self.reported));
         self.reported = plan.to.offset;
         self.options.progress.items(count);
-        self.options.progress.segment(file);
     }
 }
 

@@ -59,6 +59,7 @@ pub(super) fn split_stream(
 ) -> Result<SplitReport> {
     let mut header = Header::new(Kind::List, fingerprint);
     header.source = Some(input.describe());
+    header.made_by = options.made_by.map(str::to_owned);
     header.sha256 = options.sha256;
     let writer = SegmentsWriter::create(out, existing, header)?;
     let done = writer.done().into_iter().map(|entry| (entry.index, entry.clone())).collect();
@@ -124,6 +125,8 @@ impl<'s, 'o> Stream<'s, 'o> {
                 size - offset
             ));
         }
+        let done = self.writer.settle()?;
+        self.tell(done);
         Ok(SplitReport {
             segments: self.writer.finish()?,
             items: self.items,
@@ -131,6 +134,13 @@ impl<'s, 'o> Stream<'s, 'o> {
             shared: SharedCounts::default(),
             warnings,
         })
+    }
+
+    /// Says which segments are done.
+    fn tell(&self, done: Vec<Entry>) {
+        for entry in done {
+            self.options.progress.segment(&entry.file);
+        }
     }
 
     /// A fault with the number of the pickle that has it.
@@ -180,19 +190,22 @@ impl<'s, 'o> Stream<'s, 'o> {
         let index = self.segments;
         self.segments += 1;
         match open.joining {
-            None => self.resumed += 1,
+            None => {
+                self.resumed += 1;
+                self.options.progress.segment(&open.file);
+            }
             Some(joining) => {
                 let mut out = joining.finish()?;
                 let path = self.out.path().join(&open.file);
                 out.flush().map_err(|e| Error::io("write", &path, e))?;
                 let (guarded, _) = out.into_parts();
                 let meta = EntryMeta { index, items: Some(count), ..EntryMeta::default() };
-                self.writer.commit(guarded.draft, meta)?;
+                let done = self.writer.stage(guarded.draft, meta)?;
+                self.tell(done);
             }
         }
         self.options.progress.bytes(end - open.from);
         self.options.progress.items(count);
-        self.options.progress.segment(&open.file);
         Ok(())
     }
 }

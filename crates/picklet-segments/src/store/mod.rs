@@ -3,8 +3,10 @@
 //!
 //! # What every store promises
 //!
-//! * A segment appears under its name whole or not at all, and once
-//!   [`Publication::publish`] has returned, it is there after any crash.
+//! * A segment appears under its name whole or not at all. Once
+//!   [`Publication::publish`] has returned, a crash can take its name back but
+//!   not leave a part of it; once [`Store::sync`] has returned, it is there
+//!   after any crash.
 //! * The manifest is replaced whole or not at all.
 //! * A journal line that [`Store::append_journal`] has returned from is there
 //!   after any crash. Of a line it has not returned from, any beginning may be.
@@ -206,8 +208,9 @@ pub trait Guard: Send + Sync {}
 /// A segment being written, not visible to anyone yet. Dropping it leaves
 /// nothing behind.
 pub trait Publication: Write + Send {
-    /// Makes the segment durable, then visible under its name, replacing what
-    /// had that name.
+    /// Makes the segment's bytes durable, then visible under its name,
+    /// replacing what had that name. The name is durable after the next
+    /// [`Store::sync`], by whichever process.
     ///
     /// # Errors
     /// [`Error::Io`]; the segment must then be written anew.
@@ -236,7 +239,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Removes a segment; no error when there is none.
     fn remove(&self, file: &str) -> Result<()>;
 
-    /// Makes removals durable.
+    /// Makes the names durable: of segments that were published, and that
+    /// those removed are gone.
     fn sync(&self) -> Result<()>;
 
     /// Sets a segment aside where no reader looks, and says where.

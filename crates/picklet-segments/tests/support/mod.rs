@@ -50,6 +50,74 @@ pub enum Mutation {
     LeaveOut(fn(&[Op]) -> bool),
     /// It makes the first kind of call only after the second.
     Swap(fn(&[Op]) -> bool, fn(&[Op]) -> bool),
+    /// It never makes the calls of this [`step`].
+    WithoutStep(&'static str),
+    /// It makes the first call of the first [`step`] only after the next one of the second.
+    SwapSteps(&'static str, &'static str),
+}
+
+impl Mutation {
+    fn leaves_out(&self, log: &[Op]) -> bool {
+        match self {
+            Mutation::LeaveOut(which) => which(log),
+            Mutation::WithoutStep(which) => step(log) == *which,
+            _ => false,
+        }
+    }
+
+    fn defers(&self, log: &[Op]) -> bool {
+        match self {
+            Mutation::Swap(which, _) => which(log),
+            Mutation::SwapSteps(which, _) => step(log) == *which,
+            _ => false,
+        }
+    }
+
+    fn makes_up_for(&self, log: &[Op]) -> bool {
+        match self {
+            Mutation::Swap(_, after) => after(log),
+            Mutation::SwapSteps(_, after) => step(log) == *after,
+            _ => false,
+        }
+    }
+}
+
+/// Which step of the program the last call is: what it does, to which kind of path, and for the
+/// fsync of a directory what was done in it before. The same in each run, whatever numbers
+/// processes and sessions have.
+pub fn step(log: &[Op]) -> String {
+    let Some((op, before)) = log.split_last() else { return String::new() };
+    let mut text = format!("{:?} {}", op.call, kind_of(&op.path));
+    if op.call == Call::Write && op.path.ends_with("journal") {
+        for record in ["begin", "names", "done", "drop"] {
+            if String::from_utf8_lossy(&op.bytes).contains(&format!("\"record\":\"{record}\"")) {
+                text.push_str(&format!(" {record}"));
+            }
+        }
+    }
+    if op.call == Call::SyncDir
+        && let Some(last) = before.iter().rfind(|op| op.call != Call::SyncDir)
+    {
+        text.push_str(&format!(", after {:?} {}", last.call, kind_of(&last.path)));
+    }
+    text
+}
+
+/// A path without what differs from run to run and from segment to segment.
+fn kind_of(path: &Path) -> String {
+    let mut parts: Vec<String> =
+        path.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+    if let Some(tmp) = parts.iter().position(|part| part == "tmp") {
+        parts[tmp + 1..].iter_mut().for_each(|part| *part = "*".to_owned());
+    }
+    for part in &mut parts {
+        if let Some((name, _)) = part.split_once(['-', '0']).filter(|_| !part.starts_with('.')) {
+            *part = format!("{name}*");
+        } else if part.ends_with(".part") {
+            *part = "*.part".to_owned();
+        }
+    }
+    parts.join("/").replacen("//", "/", 1)
 }
 
 /// What a crash leaves of everything that was not synced.
@@ -105,6 +173,7 @@ struct State {
     short_writes: bool,
     mutation: Mutation,
     deferred: Option<Deferred>,
+    was_deferred: bool,
     locked: Vec<PathBuf>,
     /// Renames between directories that are not durable yet.
     moves: Vec<Move>,
@@ -143,6 +212,7 @@ impl FakeDisk {
             short_writes: false,
             mutation: Mutation::None,
             deferred: None,
+            was_deferred: false,
             locked: Vec::new(),
             moves: Vec::new(),
         })))
@@ -173,6 +243,12 @@ impl FakeDisk {
     /// From here on the program is another than ours.
     pub fn mutate(&self, mutation: Mutation) {
         self.state().mutation = mutation;
+    }
+
+    /// The program has ended: makes the call that it was still to make.
+    pub fn make_up(&self) -> io::Result<()> {
+        let deferred = self.state().deferred.take();
+        deferred.map_or(Ok(()), |deferred| (deferred.effect)(self))
     }
 
     pub fn crashed(&self) -> bool {
@@ -291,19 +367,20 @@ impl FakeDisk {
         }
         let due = state.deferred.take_if(|deferred| deferred.due);
         let mutation = state.mutation;
-        match mutation {
-            Mutation::LeaveOut(which) if which(&state.log) => return Ok(()),
-            Mutation::Swap(which, _) if state.deferred.is_none() && which(&state.log) => {
-                state.deferred = Some(Deferred { effect, due: false });
-                drop(state);
-                return due.map_or(Ok(()), |due| (due.effect)(self));
-            }
-            Mutation::Swap(_, after) if after(&state.log) => {
-                if let Some(deferred) = &mut state.deferred {
-                    deferred.due = true;
-                }
-            }
-            _ => {}
+        if mutation.leaves_out(&state.log) {
+            return Ok(());
+        }
+        let again = matches!(mutation, Mutation::SwapSteps(..)) && state.was_deferred;
+        if state.deferred.is_none() && !again && mutation.defers(&state.log) {
+            state.deferred = Some(Deferred { effect, due: false });
+            state.was_deferred = true;
+            drop(state);
+            return due.map_or(Ok(()), |due| (due.effect)(self));
+        }
+        if mutation.makes_up_for(&state.log)
+            && let Some(deferred) = &mut state.deferred
+        {
+            deferred.due = true;
         }
         drop(state);
         if let Some(due) = due {
