@@ -100,9 +100,9 @@ pub(crate) struct StoredArgs {
 /// How the segments are stored, and what the manifest says of that.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Stored<'a> {
-    compress: Option<Compression>,
-    sha256: bool,
-    made_by: Option<&'a str>,
+    pub(crate) compress: Option<Compression>,
+    pub(crate) sha256: bool,
+    pub(crate) made_by: Option<&'a str>,
 }
 
 impl StoredArgs {
@@ -158,12 +158,12 @@ impl Split {
             (_, true) => Existing::Overwrite,
             _ => Existing::Refuse,
         };
-        if self.tiles.wanted() {
-            let (out, name) = (&self.out, &self.how.name);
-            return self.tiles.run(session, input, out, name, &self.stored, existing, self.json);
-        }
         let made_by = session.again(Some("--resume"));
         let stored = self.stored.made_by(&made_by);
+        if self.tiles.wanted() {
+            let (out, name) = (&self.out, &self.how.name);
+            return self.tiles.run(session, input, out, name, &stored, existing, self.json);
+        }
         let progress = session.progress("split");
         let report = run(&input, &self.out, &self.how, &stored, existing, &*progress);
         drop(progress);

@@ -72,13 +72,12 @@ impl Tiles {
         input: Input,
         out: &Path,
         name: &str,
-        stored: &Stored,
+        stored: &Stored<'_>,
         existing: Existing,
         as_json: bool,
     ) -> Result<Verdict> {
         let interrupted = catch_interrupts();
         let array = Array::open(input, &self.array())?;
-        let made_by = session.again(Some("--resume"));
         let progress = session.progress("split");
         let numbers = |sides: &Option<Sides>| sides.as_ref().map(|sides| sides.0.clone());
         let options = CutOptions {
@@ -89,7 +88,7 @@ impl Tiles {
             compression: stored.compress,
             sha256: stored.sha256,
             existing,
-            made_by: Some(&made_by),
+            made_by: stored.made_by,
             progress: &*progress,
             interrupt: &interrupted,
             ..CutOptions::default()
