@@ -9,12 +9,15 @@
 #   make corpora       every real pickle of some packages, fetched from the network, is read
 #   make bench         picklet beside its peers, as ratios, into docs/benchmarks.md
 #   make fuzz          every fuzz target, FUZZ_SECONDS each
+#   make test-torch    what torch saves here is scanned, and compared byte by byte with the tests' files
 #   make test-engines  one contract of map on Dask, Ray and Spark; the stores on S3
 #   make clean         remove what the others made
 
 PYTHON ?= python3
 VENV := .venv
 ENGINES := .venv-engines
+SCANNERS := .venv-scanners
+TORCH := .venv-torch
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 FUZZ_SECONDS ?= 60
@@ -27,7 +30,7 @@ export PICKLET_PYTHON := $(CURDIR)/$(BIN)/python
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 PYTHON_SOURCES := $(shell find crates/picklet-python/python -name '*.py' -o -name '*.pyi') pyproject.toml
 
-.PHONY: build demo test test-rust test-python lint docs wheels corpora bench fuzz test-engines clean
+.PHONY: build demo test test-rust test-python lint docs wheels corpora bench fuzz test-torch test-engines clean
 
 build: $(VENV)/installed target/release/picklet
 
@@ -66,6 +69,7 @@ lint: $(VENV)/test-tools
 	$(BIN)/ruff format --check .
 
 test-rust: $(VENV)/installed
+	cargo fetch --quiet --locked --manifest-path testdata/sarif/Cargo.toml
 	cargo test --quiet
 	cargo test --quiet --manifest-path fuzz/Cargo.toml --target-dir target --no-default-features --lib
 
@@ -104,13 +108,22 @@ $(VENV)/bench-tools: $(VENV)/build-tools
 	$(PIP) --no-deps patchify==0.2.3
 	@touch $@
 
+# The scanners that `picklet scan` is measured beside: an environment of its own, since they bring
+# other versions of what the tests use.
+$(SCANNERS)/installed: pyproject.toml
+	$(PYTHON) -m venv $(SCANNERS)
+	$(SCANNERS)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(SCANNERS)/bin/python -m pip install --quiet --disable-pip-version-check --group scanners
+	@touch $@
+
 # Each benchmark records its tables in target/bench/; the page and its plots are made of them.
-bench: build $(VENV)/test-tools $(VENV)/bench-tools
+bench: build $(VENV)/test-tools $(VENV)/bench-tools $(SCANNERS)/installed
 	rm -rf target/bench
 	$(BIN)/python crates/picklet-bench/python/main_job.py
 	$(BIN)/python crates/picklet-bench/python/codec.py
 	$(BIN)/python crates/picklet-bench/python/map_cost.py
 	$(BIN)/python crates/picklet-bench/python/tiles.py
+	$(BIN)/python crates/picklet-bench/python/scan.py --peers $(SCANNERS)/bin/python
 	cargo bench --package picklet-bench
 	$(BIN)/python crates/picklet-bench/python/evidence.py
 
@@ -131,6 +144,17 @@ fuzz:
 	  done; \
 	fi
 
+# Several gigabytes, most of it for processors that no test has.
+$(TORCH)/installed: pyproject.toml
+	$(PYTHON) -m venv $(TORCH)
+	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check --group torch
+	@touch $@
+
+test-torch: $(TORCH)/installed target/release/picklet
+	$(TORCH)/bin/python testdata/torch/layout.py target/torch --torch
+	$(TORCH)/bin/python testdata/torch/saved.py target/torch/saved target/release/picklet
+
 # An environment of its own, because the engines bring a gigabyte of their own. Nothing is skipped:
 # what is missing is an error.
 $(ENGINES)/installed: $(RUST_SOURCES) $(PYTHON_SOURCES)
@@ -149,4 +173,4 @@ test-engines: $(ENGINES)/installed
 	PICKLET_REQUIRE_S3=1 $(ENGINES)/bin/python -m pytest crates/picklet-python/tests/test_urls.py
 
 clean:
-	rm -rf target $(VENV) $(ENGINES) build dist demo-out
+	rm -rf target $(VENV) $(ENGINES) $(SCANNERS) $(TORCH) build dist demo-out

@@ -201,6 +201,7 @@ def opcodes():
         what="APPEND calls whatever the object calls append",
     )
     evasion("extension", "EXT", b"\x80\x02\x82\x01X\x06\x00\x00\x00marker\x85R.", run="extension")
+    evasion("extension_2", "EXT", b"\x80\x02\x83\x01\x00X\x06\x00\x00\x00marker\x85R.", run="extension")
     evasion("extension_4", "EXT", b"\x80\x02\x84\x01\x00\x00\x00X\x06\x00\x00\x00marker\x85R.", run="extension")
     evasion("persistent_id", "persistent ids", b"Pmarker\n.", run="persistent")
     evasion("binary_persistent_id", "persistent ids", b"\x80\x04" + text("marker") + b"Q.", run="persistent")
@@ -292,12 +293,130 @@ def streams():
     )
 
 
+    evasion(
+        "pickle_in_bytes_with_a_tail",
+        "pickles in bytes",
+        b"\x80\x04C" + bytes([len(PLAIN) + 4]) + PLAIN + b"tail" + b".",
+        run="nested 1",
+        what="a loader ignores what stands behind STOP, in bytes too",
+    )
+    evasion(
+        "pickle_in_the_last_of_many_bytes",
+        "pickles in bytes",
+        b"\x80\x04](" + b"C\x04\x80\x04N." * 10_000 + b"C" + bytes([len(inner)]) + inner + b"e.",
+        run="last",
+    )
+    large = CALL + b"0V" + b"a" * 300_000 + b"\n."
+    evasion(
+        "protocol_0_in_large_bytes",
+        "pickles in bytes",
+        b"\x80\x04B" + struct.pack("<I", len(large)) + large + b".",
+        run="nested 1",
+        what="larger than what is read at a time",
+    )
+
+
+def wrapper(shape, dtype, *more):
+    """The opcodes by which joblib's wrapper of an array's bytes is made, which stand before them."""
+    kind = stack_global("numpy", "dtype") + text(dtype) + b"\x89\x88\x87R"
+    if dtype != "O8":
+        kind += b"(K\x03\x8c\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    else:
+        kind += b"(K\x03\x8c\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK?tb"
+    return (
+        stack_global("joblib.numpy_pickle", "NumpyArrayWrapper") + b")\x81}("
+        + text("subclass") + stack_global("numpy", "ndarray") + text("shape") + shape
+        + text("order") + text("C") + text("dtype") + kind + text("allow_mmap") + b"\x89"
+        + b"".join(more) + b"ub"
+    )
+
+
+def joblib():
+    """joblib keeps arrays' bytes between opcodes: it passes them, and pickle.load runs them."""
+    call = MKDIR4
+    unpadded = text("numpy_array_alignment_bytes") + b"N"
+    size = b"K" + bytes([len(call)]) + b"\x85"
+    raw = b"\x80\x04" + wrapper(size, "u1", unpadded) + call + b"."
+    evasion(
+        "joblib_array_is_a_pickle",
+        "raw data of joblib",
+        raw,
+        run="joblib pickle",
+        what="joblib.load sees an array, pickle.load a call",
+    )
+    two = b"N." + b"\x80\x04" + call + b"."
+    evasion(
+        "joblib_array_holds_the_second_pickle",
+        "raw data of joblib",
+        b"\x80\x04" + wrapper(b"K" + bytes([len(two)]) + b"\x85", "u1", unpadded) + two + b".",
+        run="joblib all",
+    )
+    evasion(
+        "joblib_padding_by_another_type",
+        "raw data of joblib",
+        b"\x80\x04" + wrapper(b"K\x04\x85", "u1", text("numpy_array_alignment_bytes") + b"\x88")
+        + b"\x06xxx0N.dddd" + call + b".",
+        run="joblib load",
+        what="True is not None: joblib passes padding",
+    )
+    evasion(
+        "joblib_shape_as_a_list",
+        "raw data of joblib",
+        b"\x80\x04" + wrapper(b"]K\x01a", "u1", unpadded) + b"." + call + b".",
+        run="joblib load",
+    )
+    evasion(
+        "joblib_objects_are_loaded_by_pickle",
+        "raw data of joblib",
+        b"\x80\x04" + wrapper(b"K\x01\x85", "O8", unpadded) + raw + b".",
+        run="joblib load",
+        what="the pickle of an object array is read by pickle.load, which knows no wrappers",
+    )
+
+
 def zipped(members, **options):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", **options) as archive:
         for name, data in members:
             archive.writestr(name, data)
     return buffer.getvalue()
+
+
+def encrypt(archive, password):
+    """An archive of one stored member, encrypted as PKZIP did: what zipfile reads and never writes."""
+    table = [zlib.crc32(bytes([i]), 0xFFFFFFFF) ^ 0xFFFFFFFF for i in range(256)]
+    keys = [0x12345678, 0x23456789, 0x34567890]
+
+    def crc(value, byte):
+        return (value >> 8) ^ table[(value ^ byte) & 0xFF]
+
+    def update(byte):
+        keys[0] = crc(keys[0], byte)
+        keys[1] = ((keys[1] + (keys[0] & 0xFF)) * 134775813 + 1) & 0xFFFFFFFF
+        keys[2] = crc(keys[2], keys[1] >> 24)
+
+    def encrypted(data):
+        for byte in data:
+            word = keys[2] | 2
+            yield byte ^ ((word * (word ^ 1)) >> 8 & 0xFF)
+            update(byte)
+
+    for byte in password:
+        update(byte)
+    out = bytearray(archive)
+    at = out.find(b"PK\x01\x02")
+    name = struct.unpack_from("<H", out, 26)[0]
+    begin = 30 + name
+    # The last byte of the twelve before the data tells a wrong password: it is the sum's highest.
+    body = bytes(encrypted(bytes(11) + out[17:18] + out[begin:at]))
+    size = len(body)
+    out[6] |= 1
+    out[18:22] = struct.pack("<I", size)
+    out[at + 8] |= 1
+    out[at + 20 : at + 24] = struct.pack("<I", size)
+    end = out.find(b"PK\x05\x06")
+    out[end + 16 : end + 20] = struct.pack("<I", begin + size)
+    return bytes(out[:begin]) + body + bytes(out[at:])
 
 
 def containers():
@@ -324,6 +443,12 @@ def containers():
     broken[at + 16 : at + 20] = b"\0\0\0\0"
     broken[14:18] = b"\0\0\0\0"
     evasion("zip_bad_crc", "zip members", bytes(broken), run=None, what="some readers ignore the sum")
+    evasion(
+        "zip_encrypted",
+        "encrypted members",
+        encrypt(zipped([("data.pkl", PLAIN)]), b"secret"),
+        run="unzip data.pkl secret",
+    )
     encrypted = bytearray(data)
     encrypted[6] |= 1
     encrypted[at + 8] |= 1
@@ -346,6 +471,11 @@ def containers():
             info.size = len(PLAIN)
             archive.addfile(info, io.BytesIO(PLAIN))
         evasion(name, "tar", buffer.getvalue(), run="tar some/where.dat")
+    info = tarfile.TarInfo("cos\nmkdir\n(S'marker'\ntR")
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        archive.addfile(info, io.BytesIO())
+    evasion("tar_that_runs_until_it_fails", "tar", buffer.getvalue(), what="its first name is opcodes")
     evasion("gzip", "gzip", gzip.compress(PLAIN), run="gzip")
     evasion("gzip_of_two", "gzip", gzip.compress(b"N.") + gzip.compress(PLAIN), run=None)
     evasion("gzip_cut", "gzip", gzip.compress(b"N" * 9 + PLAIN)[:-12], run=None)
@@ -404,6 +534,9 @@ elif kind == "seek":
 elif kind == "nested":
     value = pickle.loads(data)
     attempt(lambda: pickle.loads(value))
+elif kind == "last":
+    value = pickle.loads(data)
+    attempt(lambda: pickle.loads(value[-1]))
 elif kind == "extension":
     import copyreg
     copyreg.add_extension("os", "mkdir", 1)
@@ -417,6 +550,50 @@ elif kind == "zip":
     import zipfile
     with zipfile.ZipFile(path) as archive:
         attempt(lambda: pickle.loads(archive.read(rest)))
+elif kind == "unzip":
+    import zipfile
+    name, password = rest.split()
+    with zipfile.ZipFile(path) as archive:
+        attempt(lambda: pickle.loads(archive.read(name, password.encode())))
+elif kind == "joblib":
+    # What joblib's loader does, with stand-ins for its class and for numpy's, so that neither is needed.
+    import types
+    class NumpyArrayWrapper: pass
+    class dtype:
+        def __init__(self, *args): self.args = args
+        def __setstate__(self, state): pass
+    class ndarray: pass
+    for name, value in dict(NumpyArrayWrapper=NumpyArrayWrapper, dtype=dtype, ndarray=ndarray).items():
+        module = "joblib.numpy_pickle" if name == "NumpyArrayWrapper" else "numpy"
+        for part in (module.split(".")[0], module):
+            sys.modules.setdefault(part, types.ModuleType(part))
+        setattr(sys.modules[module], name, value)
+    class NumpyUnpickler(pickle._Unpickler):
+        dispatch = pickle._Unpickler.dispatch.copy()
+        def __init__(self, file):
+            self.handle = file
+            super().__init__(file)
+        def load_build(self):
+            super().load_build()
+            wrapper = self.stack[-1]
+            if not isinstance(wrapper, NumpyArrayWrapper):
+                return
+            self.stack.pop()
+            if wrapper.dtype.args[0] == "O8":
+                self.stack.append(pickle.load(self.handle))
+                return
+            if wrapper.numpy_array_alignment_bytes is not None:
+                self.handle.read(int.from_bytes(self.handle.read(1), "little"))
+            count = 1
+            for side in wrapper.shape: count *= side
+            self.stack.append(self.handle.read(count))
+        dispatch[pickle.BUILD[0]] = load_build
+    file = open(path, "rb")
+    if rest == "load":
+        attempt(lambda: NumpyUnpickler(file).load())
+    else:
+        while attempt(lambda: [pickle.load(file)]) and rest == "all":
+            pass
 elif kind == "tar":
     import tarfile
     with tarfile.open(path) as archive:
@@ -467,6 +644,7 @@ def main():
     names()
     opcodes()
     streams()
+    joblib()
     containers()
     manifest = write(directory)
     print(len(manifest), "written,", len({one["class"] for one in manifest}), "ways of hiding")

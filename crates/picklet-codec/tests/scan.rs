@@ -129,6 +129,92 @@ fn findings_of_one_kind_are_counted_and_not_repeated() {
 }
 
 #[test]
+fn text_whose_letters_are_opcodes_is_no_pickle_and_names_are() {
+    let program = b"class Order(Item):\n    total = 0\n\n    def pay(self):\n        pass\n";
+    let report = scanned(program);
+    assert_eq!((report.verdict(), report.imports.len()), (Verdict::Unreadable, 0), "{report:?}");
+    // A module may be called so, and what imports it is a pickle.
+    let report = scanned(b"class\nOrder\n\xff");
+    assert_eq!(rules(&report), ["unlisted-import"]);
+    let report = scanned(b"class Order(Item):\n    total = 0\n.");
+    assert_eq!(rules(&report), ["unlisted-import"], "it goes to its STOP");
+}
+
+/// The opcodes up to the BUILD of joblib's wrapper of an array of bytes, without padding.
+fn joblib_wrapper(bytes: usize) -> Vec<u8> {
+    let text = |text: &str| [&[0x8c, text.len() as u8], text.as_bytes()].concat();
+    let mut pickle = b"\x80\x04".to_vec();
+    pickle.extend(text("joblib.numpy_pickle"));
+    pickle.extend(text("NumpyArrayWrapper"));
+    pickle.extend(b"\x93)\x81}(");
+    pickle.extend(text("subclass"));
+    pickle.extend(b"cnumpy\nndarray\n");
+    pickle.extend(text("shape"));
+    pickle.push(b'J');
+    pickle.extend((bytes as u32).to_le_bytes());
+    pickle.push(0x85);
+    pickle.extend(text("dtype"));
+    pickle.extend(b"cnumpy\ndtype\n");
+    pickle.extend(text("u1"));
+    pickle.extend(b"\x89\x88\x87R(K\x03\x8c\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb");
+    pickle.extend(b"ub");
+    pickle
+}
+
+#[test]
+fn joblibs_arrays_are_passed_and_what_pickle_would_run_of_them_is_reported() {
+    let of = |raw: &[u8]| {
+        let pickle = [&joblib_wrapper(raw.len())[..], raw, b"."].concat();
+        let report = scanned(&pickle);
+        assert_eq!(report, scan(&Slow(&pickle), &Policy::data(), &Options::default()).unwrap());
+        report
+    };
+    for harmless in [&b"\x00\x01\x02"[..], b"", b"NNNNNNNNNNNNNNNNNNNNNNNNNN\xff", &[0x28; 100_000]]
+    {
+        assert_eq!(of(harmless).verdict(), Verdict::Clean);
+    }
+    let call = b"cos\nsystem\n\x8c\x02id\x85R";
+    let report = of(call);
+    assert_eq!(rules(&report), ["dangerous-import", "hidden-pickle", "dangerous-call"]);
+    // Behind much that does nothing, and behind a STOP.
+    let late = [&b"N0".repeat(100_000)[..], call].concat();
+    assert_eq!(of(&late).verdict(), Verdict::Dangerous);
+    assert_eq!(of(&[&b"N."[..], call].concat()).verdict(), Verdict::Dangerous);
+}
+
+#[test]
+fn another_reading_of_joblibs_arrays_costs_linear_time() {
+    // Each array would be followed to the end of the file, were there no cap.
+    let one = [&joblib_wrapper(40)[2..], &b"(".repeat(40), b"0"].concat();
+    let pickle = [&b"\x80\x04"[..], &one.repeat(20_000), b"N."].concat();
+    let report = scanned(&pickle);
+    assert!(rules(&report).contains(&"unscanned-member"), "{:?}", rules(&report));
+}
+
+#[test]
+fn values_of_a_dict_are_known_in_protocol_0_as_in_others() {
+    let state = b"(dp0\nVdata\np1\n(lp2\nVa\np3\nasb.";
+    let pickle = [&b"ccollections\nUserList\n)\x81"[..], state].concat();
+    assert_eq!(scanned(&pickle).verdict(), Verdict::Clean);
+    // Each value is made at the height of the stack at which the one before it was.
+    let frame = b"cpandas\nDataFrame\n)\x81(dV_metadata\n(lsVattrs\n(dsV_flags\n(dsb.";
+    assert_eq!(rules(&scanned(frame)), Vec::<&str>::new());
+}
+
+#[test]
+fn every_one_of_many_pickles_in_bytes_is_looked_at() {
+    let inner = b"cos\nsystem\n\x8c\x02id\x85R.";
+    let bytes = |data: &[u8]| [&[b'C', data.len() as u8], data].concat();
+    let pickle =
+        [&b"\x80\x04("[..], &bytes(b"\x80\x04N.").repeat(20_000), &bytes(inner), b"t."].concat();
+    for report in
+        [scanned(&pickle), scan(&Slow(&pickle), &Policy::data(), &Options::default()).unwrap()]
+    {
+        assert_eq!(rules(&report), ["hidden-pickle", "dangerous-import", "dangerous-call"]);
+    }
+}
+
+#[test]
 fn the_page_on_scanning_lists_every_rule_in_its_words() {
     let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/scan.md");
     let page = std::fs::read_to_string(page).unwrap();

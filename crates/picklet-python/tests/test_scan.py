@@ -104,6 +104,31 @@ def test_what_loads_was_called_clean(pieces):
     ), (report.findings, data)
 
 
+def test_a_scan_imports_opens_and_runs_nothing(empty_folder):
+    """Python's own hook sees each import, call of the system, compilation and opened file."""
+    bad = b"cos\nmkdir\n(S'marker'\ntRcantigravity\nfly\n."
+    (empty_folder / "bad.pkl").write_bytes(bad)
+    picklet.scan(bad)
+    seen = []
+    watching = True
+
+    def hook(event, args):
+        if watching:
+            seen.append(event)
+
+    sys.addaudithook(hook)
+    try:
+        for source in (bad, "bad.pkl", pickle.dumps(graphs.Plain(1)), b"\x80\x04cut"):
+            picklet.scan(source)
+            picklet.scan(source, policy=["os.mkdir"])
+    finally:
+        watching = False
+    # What makes the report's own objects is no event of the pickle's.
+    assert [event for event in seen if not event.startswith("object.__")] == []
+    assert not (empty_folder / "marker").exists()
+    assert "antigravity" not in sys.modules
+
+
 @pytest.mark.parametrize("name", ["records", "datetime", "collections", "numbers", "uuid"])
 def test_ordinary_data_is_clean(name):
     for protocol in graphs.PROTOCOLS:

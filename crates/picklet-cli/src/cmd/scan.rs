@@ -40,7 +40,8 @@ pub(crate) struct Scan {
     /// How to print what was found
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// List one more name: package.module.Class, or package.module.* for all of a module
+    /// List one more name: package.module.Class, package.module.* for all of a module, or a built-in
+    /// policy: torch, sklearn
     #[arg(long, value_name = "NAME")]
     allow: Vec<String>,
     /// List what this TOML file lists: its keys are policies, allow and strict

@@ -3,13 +3,17 @@
 use super::finding::{Rule, Severity};
 use super::globals::Maker;
 use super::sym::{Sort, Sym};
-use super::tracer::{Raw, Tracer, index_of, tuple_of};
+use super::tracer::{Tracer, index_of, tuple_of};
 use super::view::{is_invisible, printable};
 use crate::arg::Arg;
 use crate::compat;
 use crate::error::ErrorKind;
 use crate::opcode::Opcode;
-use crate::policy::{self, Facts, Grows, Policy, Step, Subject as _, Verdict};
+use crate::policy::{self, Grows, Policy, Step, Verdict};
+
+/// What no module's name has, and most lines of text have.
+const IN_NO_NAME: [char; 18] =
+    [' ', '\t', '(', ')', '[', ']', '{', '}', '<', '>', '=', ':', ';', ',', '"', '\'', '#', '/'];
 
 /// A callable as a report names it.
 struct Named {
@@ -118,6 +122,7 @@ impl Tracer<'_> {
     /// GLOBAL and its kin.
     fn import(&mut self, module: &str, name: &str) -> Sym {
         self.effects += 1;
+        self.sentences += u64::from(module.contains(IN_NO_NAME));
         let (mapped_module, mapped_name) =
             if self.protocol < 3 { compat::to_python3(module, name) } else { (module, name) };
         let numbered =
@@ -369,7 +374,9 @@ impl Tracer<'_> {
                 ),
             },
             Verdict::Unlisted => {
-                let severity = if callable.is(Sort::Made) && named.danger.is_none() {
+                // In torch's older format a persistent id is also how a class is written.
+                let usual = callable.is(Sort::Persistent) && self.options.persistent_ids;
+                let severity = if usual || callable.is(Sort::Made) && named.danger.is_none() {
                     Severity::Suspicious
                 } else {
                     Severity::Dangerous
@@ -395,7 +402,22 @@ impl Tracer<'_> {
             Policy::judge(Step::Build { target: &target, state: &state })
         };
         self.missed();
-        self.raw = self.joblib_data(target, state);
+        self.raw = match self.joblib_data(target, state) {
+            Some(Ok(raw)) => Some(raw),
+            Some(Err(())) => {
+                self.add_here(
+                    Rule::UnusualState,
+                    Severity::Suspicious,
+                    Some("joblib.numpy_pickle.NumpyArrayWrapper".into()),
+                    Some(self.known.shown(state)),
+                    "it describes an array so that it is not known how many bytes joblib would \
+                     read: what follows may be data or opcodes"
+                        .into(),
+                );
+                None
+            }
+            None => None,
+        };
         if let Some(global) = target
             .maker()
             .and_then(|number| self.known.globals.made_by(number)?.global)
@@ -461,33 +483,6 @@ impl Tracer<'_> {
             }
         }
         self.missed();
-    }
-
-    /// What joblib's loader reads from the file behind the BUILD of one of its wrappers.
-    fn joblib_data(&self, target: Sym, state: Sym) -> Option<Raw> {
-        let maker = target.maker().and_then(|number| self.known.globals.made_by(number))?;
-        if !maker.name.ends_with("joblib.numpy_pickle.NumpyArrayWrapper") {
-            return None;
-        }
-        let (mut padded, mut shape, mut dtype) = (false, None, None);
-        for pair in self.known.contents.items(&self.known.ring, state)?.chunks(2) {
-            let [key, value] = pair else { continue };
-            match self.known.text(*key)?.as_str() {
-                "numpy_array_alignment_bytes" => padded = value.is(Sort::Int),
-                "shape" => shape = Some(*value),
-                "dtype" => dtype = Some(*value),
-                _ => {}
-            }
-        }
-        let Facts::Dtype(dtype) = self.known.view(dtype?).facts() else { return None };
-        if dtype.has_object {
-            return Some(Raw { padded: false, bytes: None });
-        }
-        let mut bytes = dtype.itemsize;
-        for side in self.known.tuple_items(shape?)? {
-            bytes = bytes.checked_mul(u64::try_from(self.known.view(side).int()?).ok()?)?;
-        }
-        Some(Raw { padded, bytes: Some(bytes) })
     }
 
     /// APPEND(S), SETITEM(S), ADDITEMS on what is no list, dict or set.

@@ -53,10 +53,23 @@ pub(super) struct Globals {
     by_maker: HashMap<(String, usize), u32>,
     /// Makers of listed calls by the global and the class, without their names.
     by_call: FxHashMap<(u32, usize), u32>,
-    /// Facts by serial number, written over in turns.
+    /// Facts by serial number, written over in turns; dtypes' for good.
+    pub(super) told: Told,
+}
+
+/// Facts about single objects.
+#[derive(Clone)]
+pub(super) struct Told {
     cells: Vec<(u32, Facts)>,
     next_cell: u32,
     lasting: Vec<Facts>,
+}
+
+impl Told {
+    /// Entries that a copy holds.
+    pub(super) fn size(&self) -> u64 {
+        (self.cells.len() + self.lasting.len()) as u64
+    }
 }
 
 impl Globals {
@@ -67,9 +80,7 @@ impl Globals {
             makers: Vec::new(),
             by_maker: HashMap::new(),
             by_call: FxHashMap::default(),
-            cells: Vec::new(),
-            next_cell: 1,
-            lasting: Vec::new(),
+            told: Told { cells: Vec::new(), next_cell: 1, lasting: Vec::new() },
         }
     }
 
@@ -106,6 +117,11 @@ impl Globals {
         self.all.push(Global { import, rule, danger });
         self.by_name.insert(key, number);
         Some((number, true))
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
     }
 
     /// What [`Globals::roll_back`] returns to.
@@ -172,21 +188,21 @@ impl Globals {
     pub(super) fn keep(&mut self, facts: Facts) -> u32 {
         match facts {
             Facts::None => 0,
-            Facts::Dtype(_) if self.lasting.len() < LASTING => {
-                self.lasting.push(facts);
-                LASTING_BIT | (self.lasting.len() - 1) as u32
+            Facts::Dtype(_) if self.told.lasting.len() < LASTING => {
+                self.told.lasting.push(facts);
+                LASTING_BIT | (self.told.lasting.len() - 1) as u32
             }
             _ => {
-                let serial = self.next_cell;
-                self.next_cell = (serial + 1) % LASTING_BIT;
-                if self.next_cell == 0 {
-                    self.next_cell = 1;
+                let serial = self.told.next_cell;
+                self.told.next_cell = (serial + 1) % LASTING_BIT;
+                if self.told.next_cell == 0 {
+                    self.told.next_cell = 1;
                 }
                 let place = serial as usize & (CELLS - 1);
-                if self.cells.len() <= place {
-                    self.cells.resize(place + 1, (0, Facts::None));
+                if self.told.cells.len() <= place {
+                    self.told.cells.resize(place + 1, (0, Facts::None));
                 }
-                if let Some(cell) = self.cells.get_mut(place) {
+                if let Some(cell) = self.told.cells.get_mut(place) {
                     *cell = (serial, facts);
                 }
                 serial
@@ -197,21 +213,26 @@ impl Globals {
     /// The facts that such a word leads to.
     pub(super) fn facts(&self, word: u32) -> Facts {
         if word & LASTING_BIT != 0 {
-            return self.lasting.get((word & !LASTING_BIT) as usize).copied().unwrap_or_default();
+            return self
+                .told
+                .lasting
+                .get((word & !LASTING_BIT) as usize)
+                .copied()
+                .unwrap_or_default();
         }
-        let cell = self.cells.get(word as usize & (CELLS - 1));
+        let cell = self.told.cells.get(word as usize & (CELLS - 1));
         cell.filter(|(serial, _)| *serial == word).map_or(Facts::None, |(_, facts)| *facts)
     }
 
     /// Changes what such a word leads to, for all who hold it.
     pub(super) fn set_facts(&mut self, word: u32, facts: Facts) {
         if word & LASTING_BIT != 0 {
-            if let Some(place) = self.lasting.get_mut((word & !LASTING_BIT) as usize) {
+            if let Some(place) = self.told.lasting.get_mut((word & !LASTING_BIT) as usize) {
                 *place = facts;
             }
             return;
         }
-        if let Some(cell) = self.cells.get_mut(word as usize & (CELLS - 1))
+        if let Some(cell) = self.told.cells.get_mut(word as usize & (CELLS - 1))
             && cell.0 == word
         {
             cell.1 = facts;

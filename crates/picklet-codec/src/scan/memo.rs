@@ -23,6 +23,7 @@ const STRETCHES: usize = 1 << 18;
 pub(super) struct TooScattered;
 
 /// Objects by memo index.
+#[derive(Clone)]
 pub(super) struct Memo {
     first: Vec<Sym>,
     recent: Vec<(u64, Sym)>,

@@ -29,13 +29,16 @@ mod danger;
 mod effects;
 mod finding;
 mod globals;
+mod joblib;
 mod memo;
+mod notes;
 mod search;
 mod source;
 mod sym;
 mod tracer;
 mod view;
 
+use std::cell::Cell;
 use std::io;
 
 use crate::arg::{Arg, ArgExtent};
@@ -47,8 +50,9 @@ use crate::str::PickleStr;
 pub use finding::{Damage, Finding, Import, MAX_FINDINGS, Report, Rule, Severity, Verdict};
 pub use source::Source;
 
+use notes::Said;
 use source::read_full;
-use tracer::{Inner, Ran, Raw, Said, Tracer};
+use tracer::{Inner, Ran, Tracer};
 use view::Known;
 
 /// How a scan is done. Start from [`Options::default`].
@@ -156,7 +160,7 @@ pub fn look<S: Source + ?Sized>(source: &S) -> io::Result<Look> {
         Ran::Stopped(end) if end > 4 || end == source.len() => Look::Pickle,
         Ran::Tired => Look::Pickle,
         _ if read == 3 && matches!(head, [0x80, 0..=5, _]) => Look::Broken,
-        _ if scan.tracer.effects > 0 || TRIED - budget > 64 => Look::Broken,
+        _ if !scan.tracer.is_text() || TRIED - budget > 64 => Look::Broken,
         _ => Look::Else,
     })
 }
@@ -166,8 +170,8 @@ struct Scan<'s> {
     window: Vec<u8>,
     /// Opcodes that the search has run.
     tried: u64,
-    /// Pickles within pickles that are being run.
-    within: u64,
+    /// What reading joblib's data as opcodes has cost.
+    plain_cost: u64,
 }
 
 impl<'s> Scan<'s> {
@@ -176,7 +180,7 @@ impl<'s> Scan<'s> {
             tracer: Tracer::new(Known::new(source), policy, options),
             window: Vec::new(),
             tried: 0,
-            within: 0,
+            plain_cost: 0,
         }
     }
 
@@ -203,6 +207,11 @@ impl<'s> Scan<'s> {
                 }
                 Ran::Failed(error) if at == 0 || self.is_a_pickle(at)? => {
                     let offset = error.offset().unwrap_or(at);
+                    if at == 0 && self.tracer.sentences > 0 && self.tracer.is_text() {
+                        self.tracer.report.findings.retain(|finding| finding.callable.is_none());
+                        self.tracer.alike.clear();
+                        self.tracer.known.globals.roll_back(&[]);
+                    }
                     self.inner_pickles()?;
                     let (text, frame) = (error.kind().to_string(), error.opcode());
                     let what = match frame {
@@ -228,7 +237,7 @@ impl<'s> Scan<'s> {
         let mut head = [0; 2];
         let read = read_full(self.source(), at, &mut head)?;
         let proto = read == 2 && matches!(head, [0x80, 0..=5]);
-        Ok(proto || self.tracer.effects > 0)
+        Ok(proto || !self.tracer.is_text())
     }
 
     /// What stands behind the last pickle and is none.
@@ -384,10 +393,14 @@ impl<'s> Scan<'s> {
     /// One pickle, of at most `budget` opcodes.
     fn pickle(&mut self, at: u64, budget: &mut u64) -> io::Result<Ran> {
         self.tracer.begin(at);
+        self.opcodes(at, budget)
+    }
+
+    /// The opcodes from `base` on, with what is on the stack.
+    fn opcodes(&mut self, mut base: u64, budget: &mut u64) -> io::Result<Ran> {
         // The search runs many that are none.
         let trial = *budget <= TRIED;
         let mut size = if trial { 1 << 12 } else { WINDOW };
-        let mut base = at;
         loop {
             let ran = match self.tracer.known.source.as_slice() {
                 Some(all) => {
@@ -397,7 +410,16 @@ impl<'s> Scan<'s> {
                 None => self.stretch(base, size, budget)?,
             };
             let next = match ran {
-                Ran::More(next) => next,
+                Ran::More(next) => {
+                    if self.tracer.is_full_of_inner() {
+                        if trial {
+                            self.tracer.inner.clear();
+                        } else {
+                            self.inner_pickles()?;
+                        }
+                    }
+                    next
+                }
                 Ran::Raw(end, raw) => match self.pass_raw(end, raw, budget)? {
                     Ok(next) => {
                         base = next;
@@ -435,39 +457,6 @@ impl<'s> Scan<'s> {
         let ran = self.tracer.run(&window, base, last, budget);
         self.window = window;
         Ok(ran)
-    }
-
-    /// Passes what joblib keeps behind `at`; gives where the opcodes go on, or how it failed.
-    fn pass_raw(&mut self, at: u64, raw: Raw, budget: &mut u64) -> io::Result<Result<u64, Ran>> {
-        let len = self.source().len();
-        let mut start = at;
-        if raw.padded {
-            let mut padding = [0];
-            read_full(self.source(), at, &mut padding)?;
-            start += 1 + u64::from(padding[0]);
-        }
-        let Some(bytes) = raw.bytes else {
-            if self.within >= MAX_WITHIN {
-                let kind = ErrorKind::Limit { limit: "joblib_depth", cap: MAX_WITHIN };
-                return Ok(Err(Ran::Failed(Error::new(kind, at, None))));
-            }
-            // Objects: a pickle of its own, with a memo of its own.
-            let aside = self.tracer.set_aside();
-            self.within += 1;
-            let ran = self.pickle(start, budget)?;
-            self.within -= 1;
-            self.tracer.resume(aside);
-            return Ok(match ran {
-                Ran::Stopped(end) => Ok(end),
-                other => Err(other),
-            });
-        };
-        let left = len.saturating_sub(start);
-        if bytes > left {
-            let kind = ErrorKind::Truncated { needed: bytes, left };
-            return Ok(Err(Ran::Failed(Error::new(kind, at, None))));
-        }
-        Ok(Ok(start + bytes))
     }
 
     fn endless_line(&mut self, offset: u64) -> Ran {
@@ -514,7 +503,7 @@ impl<'s> Scan<'s> {
         if text && !is_utf8(source, start, length)? {
             return fail(ErrorKind::BadUtf8);
         }
-        let mut begin = [0; 16];
+        let mut begin = [0; 512];
         let read = read_full(source, start, &mut begin)?;
         let begin = begin.get(..read).unwrap_or_default();
         let arg = match opcode {
@@ -522,7 +511,7 @@ impl<'s> Scan<'s> {
             Opcode::Long4 | Opcode::Long1 => Arg::BigInt(&[]),
             _ => Arg::Bytes(&[]),
         };
-        if !text && matches!(begin, [0x80, 0..=5, ..]) {
+        if !text && search::begins_like_a_pickle(begin) {
             self.tracer.note_large(start, length);
         }
         let end = start + length;
@@ -532,15 +521,39 @@ impl<'s> Scan<'s> {
         })
     }
 
+    /// Scans bytes that may be a pickle, which the source holds now; `None` when they are none.
+    fn inner_pickle(&mut self) -> io::Result<Option<Report>> {
+        self.tracer.report = Report::default();
+        self.tracer.alike.clear();
+        if self.tracer.known.globals.len() > MANY_GLOBALS {
+            self.tracer.known = Known::new(self.tracer.known.source);
+        }
+        match self.whole_pickle(0)? {
+            Ran::Stopped(_) => {}
+            _ if self.tracer.effects > 1 => {}
+            _ => return Ok(None),
+        }
+        self.inner_pickles()?;
+        Ok(Some(std::mem::take(&mut self.tracer.report)))
+    }
+
     /// The pickles in the bytes of the pickle that was run last.
     fn inner_pickles(&mut self) -> io::Result<()> {
         let mut options = self.tracer.options.clone();
         let Some(depth) = options.inner_depth.checked_sub(1) else { return Ok(()) };
         options.inner_depth = depth;
-        for Inner { start, len } in std::mem::take(&mut self.tracer.inner) {
-            let source = Part { source: self.tracer.known.source, start, len };
-            let report = scan_inner(&source, self.tracer.policy, &options)?;
-            let Some(report) = report else { continue };
+        let inner = std::mem::take(&mut self.tracer.inner);
+        if inner.is_empty() {
+            return Ok(());
+        }
+        // One scan for all of them: what it makes room for costs more than a small pickle.
+        let part =
+            Part { source: self.tracer.known.source, start: Cell::new(0), len: Cell::new(0) };
+        let mut within = Scan::new(&part, self.tracer.policy, &options);
+        for Inner { start, len } in inner {
+            part.start.set(start);
+            part.len.set(len);
+            let Some(report) = within.inner_pickle()? else { continue };
             let worst = report.findings.iter().map(|finding| finding.severity).max();
             let Some(worst) = worst else { continue };
             self.tracer.add(
@@ -570,14 +583,14 @@ impl<'s> Scan<'s> {
     }
 }
 
-/// Pickles of joblib's object arrays within one another.
-const MAX_WITHIN: u64 = 8;
-
 /// Opcodes that a search may run for each byte that it searches.
 const TRIED_PER_BYTE: u64 = 4;
 
 /// Hidden pickles that one search reports.
 const MAX_HIDDEN: usize = 100;
+
+/// Globals that are kept from one pickle in bytes to the next.
+const MANY_GLOBALS: usize = 1024;
 
 enum Large {
     Passed(u64),
@@ -585,48 +598,31 @@ enum Large {
     Line,
 }
 
-/// Scans bytes that may be a pickle; `None` when they are none.
-fn scan_inner(
-    source: &dyn Source,
-    policy: &Policy,
-    options: &Options,
-) -> io::Result<Option<Report>> {
-    let mut scan = Scan::new(source, policy, options);
-    let ran = scan.whole_pickle(0)?;
-    match ran {
-        Ran::Stopped(_) => {}
-        _ if scan.tracer.effects > 1 => {}
-        _ => return Ok(None),
-    }
-    scan.inner_pickles()?;
-    Ok(Some(scan.tracer.report))
-}
-
 /// A stretch of a source.
 struct Part<'s> {
     source: &'s dyn Source,
-    start: u64,
-    len: u64,
+    start: Cell<u64>,
+    len: Cell<u64>,
 }
 
 impl Source for Part<'_> {
     fn len(&self) -> u64 {
-        self.len
+        self.len.get()
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let left = usize::try_from(self.len.get().saturating_sub(offset)).unwrap_or(usize::MAX);
         let count = buffer.len().min(left);
         match buffer.get_mut(..count) {
-            Some(buffer) => self.source.read_at(self.start + offset, buffer),
+            Some(buffer) => self.source.read_at(self.start.get() + offset, buffer),
             None => Ok(0),
         }
     }
 
     fn as_slice(&self) -> Option<&[u8]> {
         let all = self.source.as_slice()?;
-        let start = usize::try_from(self.start).ok()?;
-        all.get(start..start.checked_add(usize::try_from(self.len).ok()?)?)
+        let start = usize::try_from(self.start.get()).ok()?;
+        all.get(start..start.checked_add(usize::try_from(self.len.get()).ok()?)?)
     }
 }
 

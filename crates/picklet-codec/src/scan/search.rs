@@ -9,14 +9,14 @@ use super::source::{Source, read_full};
 const BLOCK: usize = 1 << 20;
 const OVERLAP: usize = 1 << 10;
 
-/// Whether bytes begin as a pickle of protocol 2 or later does, or are a pickle of an earlier one
-/// from their first opcode to a STOP.
+/// Whether bytes begin as a pickle of protocol 2 or later does, or as one of an earlier protocol
+/// that goes to a STOP or imports something.
 #[inline(always)]
 pub(super) fn begins_like_a_pickle(bytes: &[u8]) -> bool {
     match bytes {
         [0x80, 0..=5, _, ..] => true,
         [b'c' | b'(' | b'i' | b']' | b'}' | 0x8c | b'X' | b'V' | b'S' | b'U' | 0x95, .., last] => {
-            *last == b'.' || *last == b'\n'
+            *last == b'.' || *last == b'\n' || is_candidate(bytes)
         }
         _ => false,
     }

@@ -245,6 +245,11 @@ pub(super) struct Content {
     pub(super) sorts: Sorts,
 }
 
+impl Content {
+    const NOBODYS: Content =
+        Content { owner: u64::MAX, at: 0, kept: 0, whole: false, count: 0, sorts: Sorts(0) };
+}
+
 /// Items of one container that are kept when they are plain data, and when they are not.
 const KEPT_PLAIN: usize = 64;
 const KEPT_OBJECTS: usize = 4096;
@@ -252,24 +257,49 @@ const KEPT_OBJECTS: usize = 4096;
 /// Contents of containers, in a fixed number of places: one for each height of the stack at
 /// which a container was made, so that a list that is being filled keeps its place whatever is
 /// made above it.
+///
+/// Protocol 0 adds each item as soon as it is made, so that all values of a dict stand at one
+/// height: there, what loses its place to another is kept for a while.
+#[derive(Clone)]
 pub(super) struct Contents {
     places: Vec<Content>,
+    /// What lost its place, by the offset of its opcode.
+    old: Vec<Content>,
+    /// Whether that is kept.
+    pub(super) keep_old: bool,
 }
 
 const PLACE_BITS: u32 = 12;
 const PLACES: usize = 1 << PLACE_BITS;
+const OLD: usize = 1 << 14;
 
 impl Contents {
     pub(super) fn new() -> Contents {
-        let content = Content {
-            owner: u64::MAX,
-            at: 0,
-            kept: 0,
-            whole: false,
-            count: 0,
-            sorts: Sorts::default(),
+        Contents { places: vec![Content::NOBODYS; PLACES], old: Vec::new(), keep_old: false }
+    }
+
+    /// Entries that a copy holds.
+    pub(super) fn size(&self) -> u64 {
+        (self.places.len() + self.old.len()) as u64
+    }
+
+    /// Forgets what lost its place: another pickle has other objects at the same offsets.
+    pub(super) fn forget_old(&mut self) {
+        self.old.clear();
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn retire(&mut self, place: usize) {
+        let Some(content) = self.places.get(place).filter(|one| one.owner != u64::MAX) else {
+            return;
         };
-        Contents { places: vec![content; PLACES] }
+        if self.old.is_empty() {
+            self.old = vec![Content::NOBODYS; OLD];
+        }
+        if let Some(old) = self.old.get_mut((content.owner >> PLACE_BITS) as usize & (OLD - 1)) {
+            *old = *content;
+        }
     }
 
     /// An empty container, made by the opcode at `offset` at this height of the stack.
@@ -277,6 +307,9 @@ impl Contents {
     pub(super) fn made(&mut self, sort: Sort, offset: u64, height: usize) -> Sym {
         let place = height & (PLACES - 1);
         let sym = Sym::new(sort, offset << PLACE_BITS | place as u64);
+        if self.keep_old {
+            self.retire(place);
+        }
         if let Some(content) = self.places.get_mut(place) {
             let owner = sym.payload();
             let sorts = Sorts::default();
@@ -289,7 +322,10 @@ impl Contents {
     pub(super) fn get(&self, container: Sym) -> Option<&Content> {
         let owner = container.payload();
         let content = self.places.get(owner as usize & (PLACES - 1));
-        content.filter(|content| content.owner == owner)
+        content.filter(|content| content.owner == owner).or_else(|| {
+            let old = self.old.get((owner >> PLACE_BITS) as usize & (OLD - 1));
+            old.filter(|content| content.owner == owner)
+        })
     }
 
     /// Adds `items` to `container`.
@@ -298,6 +334,7 @@ impl Contents {
         let owner = container.payload();
         let Some(content) = self.places.get_mut(owner as usize & (PLACES - 1)) else { return };
         if content.owner != owner {
+            self.add_to_old(owner);
             return;
         }
         let mut sorts = content.sorts;
@@ -329,6 +366,16 @@ impl Contents {
         }
         items.iter().for_each(|item| ring.push(*item));
         content.kept += items.len() as u32;
+    }
+
+    /// Something was added to what lost its place: what is in it is not known any more.
+    #[cold]
+    #[inline(never)]
+    fn add_to_old(&mut self, owner: u64) {
+        let old = self.old.get_mut((owner >> PLACE_BITS) as usize & (OLD - 1));
+        if let Some(content) = old.filter(|content| content.owner == owner) {
+            *content = Content::NOBODYS;
+        }
     }
 
     /// Item `at` of `container`: itself if it is kept, and at least its sort if all items share

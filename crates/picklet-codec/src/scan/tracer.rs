@@ -5,9 +5,12 @@
 //! type of an operand is taken here as well, and reported where it calls something.
 
 use super::Options;
-use super::finding::{Finding, MAX_FINDINGS, Report, Rule, Severity};
+use super::finding::{Report, Rule, Severity};
+use super::globals::Told;
+use super::joblib::Raw;
 use super::memo::{Memo, TooScattered};
-use super::sym::{Sort, Sym};
+use super::notes::Said;
+use super::sym::{Contents, Sort, Sym};
 use super::view::Known;
 use std::collections::HashMap;
 
@@ -24,15 +27,6 @@ pub(super) struct Inner {
     pub(super) len: u64,
 }
 
-/// Data of joblib's that stand between two opcodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Raw {
-    /// A byte says how many bytes of padding follow it.
-    pub(super) padded: bool,
-    /// How many bytes of data, or a pickle of its own.
-    pub(super) bytes: Option<u64>,
-}
-
 /// A pickle that waits for another one within it to end.
 pub(super) struct Aside {
     stack: Vec<Sym>,
@@ -43,13 +37,19 @@ pub(super) struct Aside {
     protocol: u8,
     frame_end: u64,
     inner: Vec<Inner>,
+    plain: bool,
+    effects: u64,
+    sentences: u64,
 }
 
-/// Inner pickles that are looked at in one pickle.
-const MAX_INNER: usize = 1 << 12;
+/// What is known of objects, as it was.
+pub(super) struct Before {
+    contents: Contents,
+    told: Told,
+}
 
-/// Findings of one sort that are listed one by one; of further ones only the number is kept.
-const EACH: u64 = 8;
+/// Inner pickles that wait to be looked at.
+const MAX_INNER: usize = 1 << 12;
 
 /// One scan of one source.
 pub(super) struct Tracer<'s> {
@@ -68,13 +68,17 @@ pub(super) struct Tracer<'s> {
     /// Where the pickle begins, its protocol, and where its frame ends.
     pub(super) pickle: u64,
     pub(super) protocol: u8,
-    frame_end: u64,
+    pub(super) frame_end: u64,
     pub(super) inner: Vec<Inner>,
     pub(super) raw: Option<Raw>,
+    /// joblib's data are opcodes, as they are to `pickle.load`.
+    pub(super) plain: bool,
     pub(super) offset: u64,
     pub(super) opcode: Opcode,
     /// Imports and calls so far: what tells a pickle from bytes that look like one.
     pub(super) effects: u64,
+    /// Those of them that are imports of what no module is called: `lass Order(Item):`.
+    pub(super) sentences: u64,
 }
 
 /// How a stretch of a pickle ended.
@@ -109,9 +113,11 @@ impl<'s> Tracer<'s> {
             frame_end: u64::MAX,
             inner: Vec::new(),
             raw: None,
+            plain: false,
             offset: 0,
             opcode: Opcode::Stop,
             effects: 0,
+            sentences: 0,
         }
     }
 
@@ -122,10 +128,18 @@ impl<'s> Tracer<'s> {
         self.fence = 0;
         self.pickle = offset;
         self.protocol = 0;
+        self.known.contents.forget_old();
+        self.known.contents.keep_old = true;
         self.frame_end = u64::MAX;
         self.inner.clear();
         self.raw = None;
         self.effects = 0;
+        self.sentences = 0;
+    }
+
+    /// Whether what ran so far, and then failed, is text: its first letters are opcodes by chance.
+    pub(super) fn is_text(&self) -> bool {
+        self.effects == self.sentences && (self.sentences == 0 || self.protocol == 0)
     }
 
     /// The state of the pickle at hand, which makes room for another one within it.
@@ -139,7 +153,35 @@ impl<'s> Tracer<'s> {
             protocol: self.protocol,
             frame_end: self.frame_end,
             inner: std::mem::take(&mut self.inner),
+            plain: self.plain,
+            effects: std::mem::take(&mut self.effects),
+            sentences: std::mem::take(&mut self.sentences),
         }
+    }
+
+    /// What trying another reading of the same pickle would cost: the objects that are copied.
+    pub(super) fn size(&self) -> u64 {
+        let told = self.known.contents.size() + self.known.globals.told.size();
+        self.stack.len() as u64 + self.memo.len() + told
+    }
+
+    /// Goes on with a copy of what was set aside; gives what [`Tracer::forget`] needs.
+    pub(super) fn copy(&mut self, aside: &Aside) -> Before {
+        let before =
+            Before { contents: self.known.contents.clone(), told: self.known.globals.told.clone() };
+        self.stack.clone_from(&aside.stack);
+        self.marks.clone_from(&aside.marks);
+        self.fence = aside.fence;
+        self.memo = aside.memo.clone();
+        self.protocol = aside.protocol;
+        self.frame_end = aside.frame_end;
+        before
+    }
+
+    /// Forgets what another reading did to objects that this one has, too.
+    pub(super) fn forget(&mut self, before: Before) {
+        self.known.contents = before.contents;
+        self.known.globals.told = before.told;
     }
 
     /// Goes on with what was set aside.
@@ -152,6 +194,12 @@ impl<'s> Tracer<'s> {
         self.protocol = aside.protocol;
         self.frame_end = aside.frame_end;
         self.inner.splice(0..0, aside.inner);
+        self.plain = aside.plain;
+        // What the other pickle did counts as well.
+        self.effects += aside.effects;
+        self.sentences += aside.sentences;
+        self.known.contents.keep_old = self.protocol == 0;
+        self.raw = None;
     }
 
     /// Runs the opcodes of `bytes`, which begin at `base`; at most `budget` of them.
@@ -187,6 +235,9 @@ impl<'s> Tracer<'s> {
                 if let Some(raw) = self.raw.take() {
                     break Ran::Raw(end, raw);
                 }
+                if self.is_full_of_inner() {
+                    break Ran::More(end);
+                }
                 self.stopped(end);
                 break Ran::Stopped(end);
             }
@@ -211,73 +262,6 @@ impl<'s> Tracer<'s> {
         Ok(())
     }
 
-    /// The opcode from `offset` to `end` reaches past the open frame.
-    #[cold]
-    #[inline(never)]
-    fn past_frame(&mut self, offset: u64, end: u64) {
-        let frame_end = std::mem::replace(&mut self.frame_end, u64::MAX);
-        if offset < frame_end {
-            self.add(Rule::BadFrame, Severity::Suspicious, Said {
-                offset,
-                reason: format!(
-                    "a frame ends at byte {frame_end}, within an opcode that ends at byte {end}: \
-                     readers that keep to frames see another pickle than those that do not"
-                ),
-                ..Said::default()
-            });
-        }
-    }
-
-    /// STOP was met, and ends at `end`.
-    fn stopped(&mut self, end: u64) {
-        if self.frame_end != u64::MAX && self.frame_end != end {
-            let frame_end = self.frame_end;
-            self.add(Rule::BadFrame, Severity::Suspicious, Said {
-                offset: end - 1,
-                reason: format!(
-                    "the pickle ends at byte {end}, but its last frame at byte {frame_end}: what \
-                     lies between is seen by some readers as the next pickle and by others not \
-                     at all"
-                ),
-                ..Said::default()
-            });
-        }
-    }
-
-    /// FRAME, of which `end` is not known yet: it is nine bytes.
-    #[cold]
-    #[inline(never)]
-    fn frame(&mut self, offset: u64, length: u64) {
-        let begin = offset + 9;
-        let end = begin.saturating_add(length);
-        if self.frame_end != u64::MAX && offset < self.frame_end {
-            let outer = self.frame_end;
-            self.add(Rule::BadFrame, Severity::Suspicious, Said {
-                offset,
-                reason: format!(
-                    "a frame begins within another that ends at byte {outer}: readers that keep \
-                     to frames refuse it or see another pickle"
-                ),
-                ..Said::default()
-            });
-        }
-        if end > self.known.source.len() {
-            self.add(
-                Rule::BadFrame,
-                Severity::Suspicious,
-                Said {
-                    offset,
-                    reason: format!(
-                        "a frame of {length} bytes reaches past the end of the data: C's unpickler \
-                     refuses it, others read on"
-                    ),
-                    ..Said::default()
-                },
-            );
-        }
-        self.frame_end = end.max(begin);
-    }
-
     #[inline(always)]
     fn step(&mut self, opcode: Opcode, arg: Arg<'_>, offset: u64) -> Result<bool, ErrorKind> {
         match opcode {
@@ -285,7 +269,10 @@ impl<'s> Tracer<'s> {
                 self.take()?;
                 return Ok(true);
             }
-            Opcode::Proto => self.protocol = index_of(arg) as u8,
+            Opcode::Proto => {
+                self.protocol = index_of(arg) as u8;
+                self.known.contents.keep_old = self.protocol == 0;
+            }
             Opcode::Frame => {
                 self.opcode = Opcode::Frame;
                 self.frame(offset, index_of(arg));
@@ -320,16 +307,16 @@ impl<'s> Tracer<'s> {
             | Opcode::BinUnicode
             | Opcode::BinUnicode8 => self.push(Sym::new(Sort::Str, offset))?,
             Opcode::String | Opcode::BinString | Opcode::ShortBinString => {
-                self.look_inside(opcode, arg, offset);
                 self.push(Sym::new(Sort::OldStr, offset))?;
+                return Ok(self.look_inside(opcode, arg, offset));
             }
             Opcode::BinBytes | Opcode::ShortBinBytes | Opcode::BinBytes8 => {
-                self.look_inside(opcode, arg, offset);
                 self.push(Sym::new(Sort::Bytes, offset))?;
+                return Ok(self.look_inside(opcode, arg, offset));
             }
             Opcode::ByteArray8 => {
-                self.look_inside(opcode, arg, offset);
                 self.push(Sym::new(Sort::ByteArray, offset))?;
+                return Ok(self.look_inside(opcode, arg, offset));
             }
             Opcode::EmptyTuple => self.push(Sym::EMPTY_TUPLE)?,
             Opcode::EmptyList => self.container(Sort::List, offset)?,
@@ -421,11 +408,6 @@ impl<'s> Tracer<'s> {
         let cap = self.options.stack_items;
         self.bomb(format!("it keeps more than {cap} objects open at one time"));
         ErrorKind::Limit { limit: "stack_items", cap }
-    }
-
-    fn bomb(&mut self, reason: String) {
-        let offset = self.offset;
-        self.add(Rule::Bomb, Severity::Suspicious, Said { offset, reason, ..Said::default() });
     }
 
     #[inline(always)]
@@ -590,14 +572,21 @@ impl<'s> Tracer<'s> {
         if self.stack.len() > self.fence { self.stack.last_mut() } else { None }
     }
 
-    /// Notes bytes that begin as a pickle does.
+    /// Notes bytes that begin as a pickle does; whether it is time to look at those noted.
     #[inline(always)]
-    fn look_inside(&mut self, opcode: Opcode, arg: Arg<'_>, offset: u64) {
+    fn look_inside(&mut self, opcode: Opcode, arg: Arg<'_>, offset: u64) -> bool {
         if let Arg::Bytes(bytes) = arg
             && super::search::begins_like_a_pickle(bytes)
         {
             self.note_inner(opcode, bytes.len() as u64, offset);
+            return self.is_full_of_inner();
         }
+        false
+    }
+
+    /// Whether no more pickles in bytes can be noted before those noted are looked at.
+    pub(super) fn is_full_of_inner(&self) -> bool {
+        self.inner.len() >= MAX_INNER
     }
 
     #[cold]
@@ -608,73 +597,14 @@ impl<'s> Tracer<'s> {
             // A text line: one quote before the bytes.
             _ => 2,
         };
-        if self.inner.len() < MAX_INNER {
-            self.inner.push(Inner { start: offset + header, len });
-        }
+        self.inner.push(Inner { start: offset + header, len });
     }
 
     /// Notes where in the source a text or bytes of `len` bytes begin that the caller has read
     /// past itself.
     pub(super) fn note_large(&mut self, start: u64, len: u64) {
-        if self.inner.len() < MAX_INNER {
-            self.inner.push(Inner { start, len });
-        }
+        self.inner.push(Inner { start, len });
     }
-
-    /// Adds a finding, or counts it where the like of it is listed often enough.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn add(&mut self, rule: Rule, severity: Severity, said: Said) {
-        let severity = if self.policy.is_strict() { Severity::Dangerous } else { severity };
-        let key = (rule, said.callable.clone());
-        let (listed, last) = self.alike.get(&key).copied().unwrap_or_default();
-        if listed > 0
-            && let Some(finding) = self.report.findings.get_mut(last)
-            && (finding.arguments == said.arguments || listed >= EACH)
-        {
-            finding.times += 1;
-            return;
-        }
-        if self.report.findings.len() >= MAX_FINDINGS {
-            self.report.more_findings += 1;
-            return;
-        }
-        self.alike.insert(key, (listed + 1, self.report.findings.len()));
-        self.report.findings.push(Finding {
-            rule,
-            severity,
-            offset: said.offset,
-            opcode: said.opcode,
-            pickle: self.pickle,
-            callable: said.callable,
-            arguments: said.arguments,
-            reason: said.reason,
-            times: 1,
-        });
-    }
-
-    /// Adds a finding about the opcode at hand.
-    pub(super) fn add_here(
-        &mut self,
-        rule: Rule,
-        severity: Severity,
-        callable: Option<String>,
-        arguments: Option<String>,
-        reason: String,
-    ) {
-        let (offset, opcode) = (self.offset, Some(self.opcode));
-        self.add(rule, severity, Said { offset, opcode, callable, arguments, reason });
-    }
-}
-
-/// What a finding says beside its rule.
-#[derive(Default)]
-pub(super) struct Said {
-    pub(super) offset: u64,
-    pub(super) opcode: Option<Opcode>,
-    pub(super) callable: Option<String>,
-    pub(super) arguments: Option<String>,
-    pub(super) reason: String,
 }
 
 /// Items of one tuple that are kept.

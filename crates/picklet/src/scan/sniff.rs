@@ -83,8 +83,18 @@ impl fmt::Display for Format {
     }
 }
 
-/// The number that torch's old format begins with, as a pickle.
-const TORCH_MAGIC: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+/// The number that torch's old format begins with, as a pickle, without its protocol.
+const TORCH_MAGIC: &[u8] = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+
+/// Whether torch's old format begins here, of whatever protocol; from 4 on there is a frame.
+fn is_torch_legacy(head: &[u8]) -> bool {
+    match head {
+        [0x80, 2..=5, 0x95, _, _, _, _, _, _, _, _, rest @ ..] | [0x80, 2..=5, rest @ ..] => {
+            rest.starts_with(TORCH_MAGIC)
+        }
+        _ => false,
+    }
+}
 
 /// What some bytes are.
 pub(super) struct Sniffed {
@@ -116,7 +126,7 @@ pub(super) fn sniff(data: &Data<'_>) -> io::Result<Sniffed> {
 
 fn by_magic(head: &[u8]) -> Option<Format> {
     Some(match head {
-        _ if head.starts_with(TORCH_MAGIC) => Format::TorchLegacy,
+        _ if is_torch_legacy(head) => Format::TorchLegacy,
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Format::Zip,
         [0x1f, 0x8b, 8, ..] => Format::Gzip,
         [b'B', b'Z', b'h', b'1'..=b'9', 0x31 | 0x17, ..] => Format::Bzip2,

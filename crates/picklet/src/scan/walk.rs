@@ -88,6 +88,11 @@ impl Walk<'_> {
                 ),
             );
         }
+        // No other container's first bytes are opcodes that C's unpickler runs: zip's ask for a
+        // persistent id, which it refuses.
+        if format == Format::Tar && look == Look::Broken {
+            self.broken(format, data, place)?;
+        }
         match format {
             Format::Pickle => self.pickles(data, place, false)?,
             Format::TorchLegacy => {
@@ -107,6 +112,23 @@ impl Walk<'_> {
         }
         if zip_behind && place.depth < self.options.limits.depth && !is_container {
             zip::members(self, data, place)?;
+        }
+        Ok(())
+    }
+
+    /// A container that runs for a while as a pickle: what it does until it fails is reported.
+    fn broken(&mut self, format: Format, data: &Data<'_>, place: &Place) -> io::Result<()> {
+        let mut report = self.scan_part(data, place, true)?;
+        report.damage = None;
+        if !report.findings.is_empty() {
+            self.merge(report, place, 0);
+            self.add(
+                place,
+                Rule::HiddenPickle,
+                Severity::Suspicious,
+                0,
+                format!("it is a {format} that runs as a pickle until that fails"),
+            );
         }
         Ok(())
     }
