@@ -275,10 +275,11 @@ pub(crate) fn list_item(obj: Obj, index: usize) -> Option<Obj> {
 pub(crate) fn dict_len(obj: Obj) -> usize {
     // SAFETY: callers pass an exact dict, whose layout begins as ffi says.
     #[cfg(layouts)]
-    return unsafe { (*obj.ptr().cast::<ffi::PyDictObject>()).ma_used as usize };
+    let len = unsafe { (*obj.ptr().cast::<ffi::PyDictObject>()).ma_used };
     // SAFETY: callers pass a dict.
     #[cfg(not(layouts))]
-    return unsafe { ffi::PyDict_Size(obj.ptr()) as usize };
+    let len = unsafe { ffi::PyDict_Size(obj.ptr()) };
+    len as usize
 }
 
 /// The next pair of a dict at `position`.

@@ -29,9 +29,7 @@ pub(super) struct Memo {
 impl Memo {
     /// A memo that holds its objects from the beginning.
     pub(super) fn strong() -> Memo {
-        let mut memo = Memo::default();
-        memo.strong = true;
-        memo
+        Memo { dense: Vec::new(), sparse: BTreeMap::new(), used: 0, strong: true }
     }
 
     pub(super) fn is_strong(&self) -> bool {
