@@ -3,9 +3,10 @@
 #
 #   make build         the Python environment in .venv/ (with picklet), target/release/picklet
 #   make demo          split, map, save and load a real table of flights
-#   make test          every test and lint, Rust and Python
+#   make test          every test and lint, Rust and Python, on every Python found
 #   make docs          the documentation in target/site/, the Rust reference included
 #   make wheels        dist/*.whl for every Python found, each installed and tried alone
+#   make sanitize      mutated pickles under AddressSanitizer and the debug allocator
 #   make corpora       every real pickle of some packages, fetched from the network, is read
 #   make bench         picklet beside its peers, as ratios, into docs/benchmarks.md
 #   make fuzz          every fuzz target, FUZZ_SECONDS each
@@ -30,7 +31,8 @@ export PICKLET_PYTHON := $(CURDIR)/$(BIN)/python
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 PYTHON_SOURCES := $(shell find crates/picklet-python/python -name '*.py' -o -name '*.pyi') pyproject.toml
 
-.PHONY: build demo test test-rust test-python lint docs wheels corpora bench fuzz test-torch test-engines clean
+.PHONY: build demo test test-rust test-python test-interpreters lint docs wheels sanitize corpora \
+  bench fuzz test-torch test-engines clean
 
 build: $(VENV)/installed target/release/picklet
 
@@ -79,6 +81,10 @@ test-python: build $(VENV)/test-tools
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
+# CPython's own pickle tests on each other interpreter found, and once on the portable path.
+test-interpreters: $(VENV)/build-tools
+	$(BIN)/python crates/picklet-python/packaging/suite.py
+
 $(VENV)/docs-tools: $(VENV)/build-tools
 	$(PIP) --group docs
 	@touch $@
@@ -95,6 +101,11 @@ wheels: $(VENV)/build-tools
 	rm -rf dist
 	$(BIN)/python crates/picklet-python/packaging/wheels.py build
 	$(BIN)/python crates/picklet-python/packaging/wheels.py try
+
+# A million cases each; hours on a small machine. SANITIZE_CASES says how many.
+SANITIZE_CASES ?= 1000000
+sanitize: build $(VENV)/test-tools
+	$(BIN)/python crates/picklet-python/packaging/sanitize.py $(SANITIZE_CASES)
 
 # Needs the network: a package that cannot be fetched is named, and the command fails.
 # With the interpreter's own pip: pip 25.3 and 26.3 do not find the old wheels that are read; 23.2 does.

@@ -1,30 +1,47 @@
 """The codec beside the standard library's C pickle, in this process and interpreter.
 
-    python crates/picklet-bench/python/codec.py [SECONDS-PER-PAYLOAD]
+    python crates/picklet-bench/python/codec.py [--seconds S] [--sizes 1k,100k,10M] [--only NAME,…]
+    python crates/picklet-bench/python/codec.py --memory [--sizes 10M]
 
-Every figure is a ratio: stock's time divided by picklet's, above 1 where
-picklet is faster. The calls are interleaved, so that whatever else the machine
-does hits both, and each side counts with the best of its rounds. A load pays
-for freeing the object before it. ``loads`` reads stock's own pickle; ``own``
-reads picklet's; ``safe`` reads stock's under the default policy. ``-`` stands
-where the safe load has no business: classes of this file.
+Every figure is a ratio: stock's time divided by the other's, above 1 where the
+other is faster. The calls are interleaved, so that whatever else the machine
+does hits both, and each side counts with the best of its rounds, in processor
+time. A load pays for everything that it puts off: the collection of young
+objects that the collector would have made meanwhile, and freeing the object.
+
+``dumps`` and ``dump`` are picklet's own, ``compat`` the drop-in with stock's
+bytes; ``loads`` and ``load`` read stock's pickle, ``own`` picklet's, ``safe``
+stock's under the default policy. ``marshal``, ``msgspec`` and ``orjson`` write
+(>) and read (<) less than pickle can: they are the floor, where they can
+hold the payload at all. ``-`` stands where something has no business.
+
+``--memory`` prints the peak of a process of its own for each, in stock's: below 1
+where picklet needs less.
 """
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import decimal
+import gc
 import io
+import json
+import marshal
 import pickle
+import resource
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import picklet
 import picklet.compat
+
+Call = Callable[[], Any]
 
 
 @dataclass
@@ -36,96 +53,220 @@ class Point:
     name: str
 
 
-def payloads() -> Iterable[tuple[str, Any]]:
-    """Give the names and the objects."""
-    yield (
-        "records",
-        [
-            {"id": i, "name": f"user {i}", "email": f"u{i}@example.com", "score": i / 7, "ok": True}
-            for i in range(5000)
-        ],
-    )
-    yield "ints", list(range(1000, 31000))
-    yield "floats", [i / 7 for i in range(30000)]
-    yield "unique strings", [f"string {i}" for i in range(30000)]
-    yield "str-key dict", {f"key {i}": i for i in range(20000)}
-    yield "small tuples", [(i, i + 1, "x") for i in range(15000)]
-    yield "nested", [[[i, [i + 1]], {"a": [i]}] for i in range(5000)]
-    yield "one record", {"id": 1, "name": "user", "email": "u@example.com", "tags": ["a", "b"]}
-    yield "dataclasses", [Point(i, i / 7, f"p{i}") for i in range(3000)]
-    yield "datetimes", [datetime.datetime(2020, 1, 1, i % 24, i % 60) for i in range(3000)]
-    yield "decimals", [decimal.Decimal(i) / 7 for i in range(3000)]
-    try:
-        import numpy as np
-    except ImportError:
-        return
-    yield "small arrays", [np.arange(i % 50, dtype="f8") for i in range(2000)]
-    yield "8 MB array", np.arange(1 << 20, dtype="f8")
+def record(i: int) -> dict[str, Any]:
+    """Give a row of a table."""
+    name, email = f"user {i}", f"u{i}@example.com"
+    return {"id": i, "name": name, "email": email, "score": i / 7, "ok": True}
 
 
-def best_of(seconds: float, calls: list[Callable[[], Any]]) -> list[float]:
-    """Give each call's best time, over rounds that take ``seconds`` together."""
-    best = [float("inf")] * len(calls)
-    end = time.perf_counter() + seconds
+def arrays(n: int) -> list[Any]:
+    """Give small numpy arrays."""
+    import numpy as np
+
+    return [np.arange(i % 50, dtype="f8") for i in range(n)]
+
+
+def array(n: int) -> Any:
+    """Give one numpy array of n numbers."""
+    import numpy as np
+
+    return np.arange(n, dtype="f8")
+
+
+# Name: (what makes n items, bytes of an item in stock's pickle, roughly).
+SEVEN: dict[str, tuple[Callable[[int], Any], int]] = {
+    "records": (lambda n: [record(i) for i in range(n)], 58),
+    "ints": (lambda n: list(range(1000, n + 1000)), 4),
+    "floats": (lambda n: [i / 7 for i in range(n)], 9),
+    "unique strings": (lambda n: [f"string {i}" for i in range(n)], 15),
+    "str-key dict": (lambda n: {f"key {i}": i for i in range(n)}, 15),
+    "small tuples": (lambda n: [(i, i + 1, "x") for i in range(n)], 11),
+    "nested": (lambda n: [[[i, [i + 1]], {"a": [i]}] for i in range(n)], 28),
+}
+OBJECTS: dict[str, tuple[Callable[[int], Any], int]] = {
+    "dataclasses": (lambda n: [Point(i, i / 7, f"p{i}") for i in range(n)], 36),
+    "datetimes": (
+        lambda n: [datetime.datetime(2020, 1, 1, i % 24, i % 60, i % 59) for i in range(n)],
+        19,
+    ),
+    "decimals": (lambda n: [decimal.Decimal(i) / 7 for i in range(n)], 37),
+    "small arrays": (arrays, 230),
+    "one array": (array, 8),
+}
+SIZES = {"1k": 1_000, "10k": 10_000, "100k": 100_000, "1M": 10**6, "10M": 10**7, "100M": 10**8}
+
+
+def best_of(seconds: float, calls: dict[str, Call], repeat: int) -> dict[str, float]:
+    """Give each call's best processor time, over rounds that take ``seconds`` together."""
+    best = dict.fromkeys(calls, float("inf"))
+    end = time.process_time() + seconds
     rounds = 0
-    while rounds < 3 or time.perf_counter() < end:
-        for at, call in enumerate(calls):
-            begin = time.perf_counter()
-            kept = call()
+    while rounds < 3 or time.process_time() < end:
+        for name, call in calls.items():
+            gc.collect(0)
+            begin = time.process_time()
+            kept = [call() for _ in range(repeat)]
+            # What the collector would have looked at meanwhile, had it not been paused.
+            gc.collect(0)
             del kept
-            best[at] = min(best[at], time.perf_counter() - begin)
+            best[name] = min(best[name], time.process_time() - begin)
         rounds += 1
     return best
 
 
+def peers(obj: Any) -> dict[str, Call]:
+    """Give what writes and reads the payload in other formats, without loss or not."""
+    calls: dict[str, Call] = {}
+
+    def add(name: str, write: Callable[[Any], Any], read: Callable[[Any], Any]) -> None:
+        try:
+            data = write(obj)
+            read(data)
+        except (TypeError, ValueError, OverflowError):
+            return
+        calls[f"{name}>"] = lambda: write(obj)
+        calls[f"{name}<"] = lambda: read(data)
+
+    add("marshal", marshal.dumps, marshal.loads)
+    try:
+        import msgspec
+    except ImportError:
+        pass
+    else:
+        add("msgspec", msgspec.msgpack.encode, msgspec.msgpack.decode)
+    try:
+        import orjson
+    except ImportError:
+        pass
+    else:
+        add("orjson", orjson.dumps, orjson.loads)
+    return calls
+
+
+def calls_of(obj: Any, stock: bytes, own: bytes) -> dict[str, Call]:
+    """Give every call that is timed."""
+    calls: dict[str, Call] = {
+        "stock>": lambda: pickle.dumps(obj),
+        "dumps": lambda: picklet.dumps(obj),
+        "compat": lambda: picklet.compat.dumps(obj),
+        "stock dump": lambda: pickle.dump(obj, io.BytesIO()),
+        "dump": lambda: picklet.dump(obj, io.BytesIO()),
+        "stock<": lambda: pickle.loads(stock),
+        "loads": lambda: picklet.compat.loads(stock),
+        "own": lambda: picklet.compat.loads(own),
+        "stock load": lambda: pickle.load(io.BytesIO(stock)),
+        "load": lambda: picklet.compat.load(io.BytesIO(stock)),
+    }
+    try:
+        picklet.loads(stock)
+        calls["safe"] = lambda: picklet.loads(stock)
+    except picklet.UntrustedGlobalError:
+        pass
+    return calls | peers(obj)
+
+
+AGAINST = {
+    "dumps": "stock>", "compat": "stock>", "dump": "stock dump",
+    "loads": "stock<", "own": "stock<", "safe": "stock<", "load": "stock load",
+    "marshal>": "stock>", "msgspec>": "stock>", "orjson>": "stock>",
+    "marshal<": "stock<", "msgspec<": "stock<", "orjson<": "stock<",
+}  # fmt: skip
+
+
+def payloads(size: int, only: set[str]) -> dict[str, Any]:
+    """Give the payloads of about ``size`` bytes by name."""
+    made = {}
+    for name, (make, each) in (SEVEN | OBJECTS).items():
+        if only and name not in only:
+            continue
+        try:
+            made[name] = make(max(1, size // each))
+        except ImportError:
+            continue
+    return made
+
+
+def speed(sizes: list[str], seconds: float, only: set[str]) -> None:
+    """Print a table for each size, and the geometric means over the seven payloads."""
+    print(f"Python {sys.version.split()[0]}; stock's time / the other's")
+    for size in sizes:
+        print(f"\n{size:16}{'bytes':>12}  " + "".join(f"{column:>10}" for column in AGAINST))
+        table: dict[str, list[float]] = {column: [] for column in AGAINST}
+        for name, obj in payloads(SIZES[size], only).items():
+            stock, own = pickle.dumps(obj), picklet.dumps(obj)
+            times = best_of(seconds, calls_of(obj, stock, own), max(1, 50_000 // len(stock)))
+            cells = ""
+            for column, against in AGAINST.items():
+                if column not in times:
+                    cells += f"{'-':>10}"
+                    continue
+                ratio = times[against] / times[column]
+                cells += f"{ratio:10.2f}"
+                if name in SEVEN:
+                    table[column].append(ratio)
+            print(f"{name:16}{len(stock):12,}  {cells}", flush=True)
+        if all(len(ratios) in (0, len(SEVEN)) for ratios in table.values()):
+            means = [
+                statistics.geometric_mean(ratios) if ratios else 0 for ratios in table.values()
+            ]
+            cells = "".join(f"{mean:10.2f}" for mean in means)
+            print(f"{'geometric mean':16}{'of the seven':>12}  {cells}", flush=True)
+
+
+def peak(name: str, size: str, how: str) -> int:
+    """Give what one call adds to the peak of this process, in KiB."""
+    [obj] = payloads(SIZES[size], {name}).values()
+    data = pickle.dumps(obj)
+    module: Any = picklet.compat if "picklet" in how else pickle
+    if "loads" in how:
+        obj = None
+    gc.collect()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    kept = module.loads(data) if "loads" in how else module.dumps(obj)
+    del kept
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+
+
+def memory(sizes: list[str], only: set[str]) -> None:
+    """Print the peaks of dumps and loads, each in a process of its own."""
+    print(f"Python {sys.version.split()[0]}; picklet's peak / stock's")
+    for size in sizes:
+        for name in SEVEN | OBJECTS:
+            if only and name not in only:
+                continue
+            peaks = {}
+            for how in ("stock dumps", "picklet dumps", "stock loads", "picklet loads"):
+                ask = json.dumps([name, size, how])
+                run = [sys.executable, __file__, "--peak", ask]
+                peaks[how] = int(subprocess.run(run, check=True, capture_output=True).stdout)
+            ratios = [
+                peaks[f"picklet {way}"] / max(1, peaks[f"stock {way}"])
+                for way in ("dumps", "loads")
+            ]
+            print(f"{size:6}{name:16}  dumps {ratios[0]:6.2f}  loads {ratios[1]:6.2f}", flush=True)
+
+
 def main() -> None:
-    """Print the table and the geometric means."""
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 2.0
-    columns = ["dumps", "compat", "dump", "loads", "own", "safe", "load"]
-    print(f"Python {sys.version.split()[0]}; stock's time / picklet's, best of interleaved rounds")
-    print(f"{'':16}{'bytes':>10}  " + "".join(f"{column:>9}" for column in columns))
-    table: dict[str, list[float]] = {column: [] for column in columns}
-    for name, obj in payloads():
-        stock, own = pickle.dumps(obj), picklet.dumps(obj)
-
-        def dumping(dump: Callable[..., Any], obj: Any = obj) -> Callable[[], Any]:
-            return lambda: dump(obj, io.BytesIO())
-
-        def loading(load: Callable[[Any], Any], data: bytes = stock) -> Callable[[], Any]:
-            return lambda: load(io.BytesIO(data))
-
-        calls: list[Callable[[], Any]] = [
-            lambda obj=obj: pickle.dumps(obj),  # type: ignore[misc]
-            lambda obj=obj: picklet.dumps(obj),  # type: ignore[misc]
-            lambda obj=obj: picklet.compat.dumps(obj),  # type: ignore[misc]
-            dumping(pickle.dump),
-            dumping(picklet.dump),
-            lambda data=stock: pickle.loads(data),  # type: ignore[misc]
-            lambda data=stock: picklet.compat.loads(data),  # type: ignore[misc]
-            lambda data=own: picklet.compat.loads(data),  # type: ignore[misc]
-            loading(pickle.load),
-            loading(picklet.compat.load),
-        ]
-        safe = name != "dataclasses"
-        if safe:
-            calls.append(lambda data=stock: picklet.loads(data))  # type: ignore[misc]
-        t = best_of(seconds, calls)
-        row = {
-            "dumps": t[0] / t[1],
-            "compat": t[0] / t[2],
-            "dump": t[3] / t[4],
-            "loads": t[5] / t[6],
-            "own": t[5] / t[7],
-            "load": t[8] / t[9],
-        }
-        if safe:
-            row["safe"] = t[5] / t[10]
-        cells = [f"{row[column]:9.2f}" if column in row else f"{'-':>9}" for column in columns]
-        print(f"{name:16}{len(stock):10,}  " + "".join(cells), flush=True)
-        for column, ratio in row.items():
-            table[column].append(ratio)
-    means = "".join(f"{statistics.geometric_mean(table[column]):9.2f}" for column in columns)
-    print(f"{'geometric mean':28}{means}")
+    """Parse the arguments, and measure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each payload")
+    parser.add_argument("--sizes", default="", help=f"of {', '.join(SIZES)}; all but 100M")
+    parser.add_argument("--only", default="", help="names of payloads, separated by commas")
+    parser.add_argument("--memory", action="store_true", help="peaks in place of times")
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    only = {name for name in arguments.only.split(",") if name}
+    sizes = [size for size in arguments.sizes.split(",") if size]
+    if unknown := [size for size in sizes if size not in SIZES]:
+        parser.error(f"no such size: {', '.join(unknown)}; there are {', '.join(SIZES)}")
+    if unknown := sorted(only - (SEVEN | OBJECTS).keys()):
+        parser.error(f"no such payload: {', '.join(unknown)}")
+    if arguments.peak:
+        print(peak(*json.loads(arguments.peak)))
+    elif arguments.memory:
+        memory(sizes or ["10M"], only)
+    else:
+        speed(sizes or [size for size in SIZES if size != "100M"], arguments.seconds, only)
 
 
 if __name__ == "__main__":

@@ -18,4 +18,4 @@ mod object;
 mod state;
 pub mod stub;
 
-pub use state::untrusted_global_error;
+pub use state::{check_interpreter, untrusted_global_error};

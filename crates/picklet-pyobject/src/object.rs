@@ -1,4 +1,8 @@
-//! Checked newtypes over raw object pointers: the only place that spells out CPython's layouts.
+//! Checked newtypes over raw object pointers, and what of CPython's layouts there is to know.
+//!
+//! Private layouts stand in `object/layout.rs`, for the interpreter versions that the build script
+//! knows (`cfg(layouts)`). Any other gets `object/portable.rs`: the same functions by way of the
+//! public C API, slower.
 //!
 //! [`Obj`] is a borrowed reference, [`Owned`] a strong one. Both exist only inside one call that
 //! holds the GIL, are never sent to another thread and never stored between calls. Everything
@@ -11,6 +15,18 @@ use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+
+#[cfg(layouts)]
+#[path = "object/layout.rs"]
+mod imp;
+#[cfg(not(layouts))]
+#[path = "object/portable.rs"]
+mod imp;
+
+pub(crate) use self::imp::{
+    Fresh, Members, Pairs, Template, attributes, dict_owns_keys, extend_list, int_bits, int_bytes,
+    int_value, is_class_named_as_type, reduces_as_object, text,
+};
 
 /// A Python exception is set in the interpreter; the caller returns up to the boundary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +129,7 @@ impl Obj {
 
 /// A strong reference, dropped with the GIL held.
 #[derive(Debug)]
+#[repr(transparent)]
 pub(crate) struct Owned(NonNull<ffi::PyObject>);
 
 impl Owned {
@@ -194,74 +211,23 @@ pub(crate) fn is_of_type(obj: Obj, ty: *mut ffi::PyTypeObject) -> bool {
     obj.ty() == ty || unsafe { ffi::PyType_IsSubtype(obj.ty(), ty) } != 0
 }
 
-/// `int`'s layout: `ob_size` carries the sign up to 3.11, `lv_tag` from 3.12.
-#[repr(C)]
-struct IntLayout {
-    ob_base: ffi::PyObject,
-    tag: isize,
-    digits: [u32; 1],
-}
-
-/// An exact `int` as sign and 30-bit digits, least significant first.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct IntDigits<'a> {
-    pub(crate) negative: bool,
-    pub(crate) digits: &'a [u32],
-}
-
-/// Bits in a digit of CPython's `int` on every 64-bit build.
-pub(crate) const INT_DIGIT_BITS: usize = 30;
-
-#[inline(always)]
-pub(crate) fn int_digits<'a>(obj: Obj) -> IntDigits<'a> {
-    let int = obj.ptr().cast::<IntLayout>();
-    // SAFETY: callers pass an exact `int`; its digits follow the tag, as many as the tag says,
-    // and an int never changes.
-    unsafe {
-        let tag = (*int).tag;
-        #[cfg(not(Py_3_12))]
-        let (negative, count) = (tag < 0, tag.unsigned_abs());
-        #[cfg(Py_3_12)]
-        let (negative, count) = (tag & 3 == 2, (tag as usize) >> 3);
-        let digits = std::slice::from_raw_parts((&raw const (*int).digits).cast::<u32>(), count);
-        // Zero has one digit of storage from 3.12 on but no significant one.
-        #[cfg(Py_3_12)]
-        let digits = if tag & 3 == 1 { &digits[..0] } else { digits };
-        IntDigits { negative, digits }
-    }
-}
-
 /// The characters of an exact `str`.
+#[cfg_attr(not(layouts), expect(dead_code, reason = "the public API only encodes"))]
 pub(crate) enum Text<'a> {
     Ascii(&'a [u8]),
     Latin1(&'a [u8]),
     Ucs2(&'a [u16]),
     Ucs4(&'a [u32]),
-    /// Not in compact form (possible up to 3.11): ask the interpreter to encode it.
+    /// Not in compact form, or not ours to look into: ask the interpreter to encode it.
     Other,
 }
 
-#[inline(always)]
-pub(crate) fn text<'a>(obj: Obj) -> Text<'a> {
-    let ptr = obj.ptr();
-    // SAFETY: callers pass an exact `str`. A compact one holds its characters right behind its
-    // header, `length` of them, in the width its kind says, and never changes them.
-    unsafe {
-        if ffi::PyUnicode_IS_COMPACT(ptr) == 0 {
-            return Text::Other;
-        }
-        let length = (*ptr.cast::<ffi::PyASCIIObject>()).length as usize;
-        if ffi::PyUnicode_IS_COMPACT_ASCII(ptr) != 0 {
-            let data = ptr.cast::<ffi::PyASCIIObject>().add(1).cast::<u8>();
-            return Text::Ascii(std::slice::from_raw_parts(data, length));
-        }
-        let data = ptr.cast::<ffi::PyCompactUnicodeObject>().add(1);
-        match ffi::PyUnicode_KIND(ptr) {
-            1 => Text::Latin1(std::slice::from_raw_parts(data.cast(), length)),
-            2 => Text::Ucs2(std::slice::from_raw_parts(data.cast(), length)),
-            _ => Text::Ucs4(std::slice::from_raw_parts(data.cast(), length)),
-        }
-    }
+/// An exact `int` that fits.
+pub(crate) fn int_i64(obj: Obj) -> Option<i64> {
+    let mut overflow = 0;
+    // SAFETY: callers pass an int, of which this makes no exception.
+    let value = unsafe { ffi::PyLong_AsLongLongAndOverflow(obj.ptr(), &mut overflow) };
+    (overflow == 0).then_some(value)
 }
 
 /// The bytes of an exact `bytes`.
@@ -308,15 +274,12 @@ pub(crate) fn list_item(obj: Obj, index: usize) -> Option<Obj> {
 #[inline(always)]
 pub(crate) fn dict_len(obj: Obj) -> usize {
     // SAFETY: callers pass an exact dict, whose layout begins as ffi says.
-    unsafe { (*obj.ptr().cast::<ffi::PyDictObject>()).ma_used as usize }
-}
-
-/// Whether the dict's keys belong to it alone. A split table shares its keys with every other
-/// instance of the class, so that a key of reference count 1 may be met again.
-#[inline(always)]
-pub(crate) fn dict_owns_keys(obj: Obj) -> bool {
-    // SAFETY: callers pass an exact dict, whose layout begins as ffi says.
-    unsafe { (*obj.ptr().cast::<ffi::PyDictObject>()).ma_values.is_null() }
+    #[cfg(layouts)]
+    let len = unsafe { (*obj.ptr().cast::<ffi::PyDictObject>()).ma_used };
+    // SAFETY: callers pass a dict.
+    #[cfg(not(layouts))]
+    let len = unsafe { ffi::PyDict_Size(obj.ptr()) };
+    len as usize
 }
 
 /// The next pair of a dict at `position`.
@@ -332,97 +295,17 @@ pub(crate) fn dict_next(obj: Obj, position: &mut ffi::Py_ssize_t) -> Option<(Obj
     }
 }
 
-/// The head of a dict's key table, as it is from 3.11 to 3.13 with the GIL
-/// (`Include/internal/pycore_dict.h`).
-#[cfg(not(Py_3_14))]
-#[repr(C)]
-struct DictKeys {
-    refcnt: isize,
-    log2_size: u8,
-    log2_index_bytes: u8,
-    kind: u8,
-    version: u32,
-    usable: isize,
-    entries: isize,
-}
-
-/// The pairs of an exact dict, in order. The dict must not change while they are walked.
-pub(crate) enum Pairs {
-    /// Straight from a table of pairs of pointers: all keys are str.
-    #[cfg(not(Py_3_14))]
-    Table { at: *const [*mut ffi::PyObject; 2], end: *const [*mut ffi::PyObject; 2] },
-    /// Through the interpreter.
-    Asked { dict: Obj, position: ffi::Py_ssize_t },
-}
-
-/// The pairs of an exact dict that nothing changes meanwhile.
+/// The references to an object, as the interpreter counts them.
 #[inline(always)]
-pub(crate) fn pairs(dict: Obj) -> Pairs {
-    #[cfg(not(Py_3_14))]
-    {
-        /// `DICT_KEYS_UNICODE`: a combined table whose entries are key and value only.
-        const UNICODE: u8 = 1;
-        let raw = dict.ptr().cast::<ffi::PyDictObject>();
-        // SAFETY: an exact dict. Its key table begins as `DictKeys`; behind it come the indexes,
-        // 2^log2_index_bytes bytes of them, then `entries` entries.
-        unsafe {
-            let keys = (*raw).ma_keys.cast::<DictKeys>();
-            if (*raw).ma_values.is_null() && (*keys).kind == UNICODE {
-                let indexes = keys.add(1).cast::<u8>();
-                let at = indexes.add(1 << (*keys).log2_index_bytes).cast::<[_; 2]>();
-                return Pairs::Table { at, end: at.add((*keys).entries as usize) };
-            }
-        }
-    }
-    Pairs::Asked { dict, position: 0 }
-}
-
-impl Pairs {
-    #[inline(always)]
-    pub(crate) fn next(&mut self) -> Option<(Obj, Obj)> {
-        match self {
-            #[cfg(not(Py_3_14))]
-            Pairs::Table { at, end } => {
-                while *at < *end {
-                    // SAFETY: an entry of the table; a deleted one has no value. What is there
-                    // the dict holds.
-                    unsafe {
-                        let [key, value] = **at;
-                        *at = (*at).add(1);
-                        if !value.is_null() {
-                            return Some((Obj::new(key), Obj::new(value)));
-                        }
-                    }
-                }
-                None
-            }
-            Pairs::Asked { dict, position } => dict_next(*dict, position),
-        }
-    }
+pub(crate) fn reference_count(obj: Obj) -> isize {
+    // SAFETY: a live object, and the GIL is held.
+    unsafe { ffi::Py_REFCNT(obj.ptr()) }
 }
 
 #[inline(always)]
 pub(crate) fn set_len(obj: Obj) -> usize {
     // SAFETY: callers pass a set or a frozenset.
     unsafe { ffi::PySet_GET_SIZE(obj.ptr()) as usize }
-}
-
-/// The next member of a set at `position`, in the order of its table.
-#[inline(always)]
-pub(crate) fn set_next(obj: Obj, position: &mut usize) -> Option<Obj> {
-    let set = obj.ptr().cast::<ffi::PySetObject>();
-    // SAFETY: callers pass a set; its table has mask + 1 entries. A deleted entry holds a dummy
-    // key and the hash -1, which no object has.
-    unsafe {
-        while *position <= (*set).mask as usize {
-            let entry = (*set).table.add(*position);
-            *position += 1;
-            if !(*entry).key.is_null() && (*entry).hash != -1 {
-                return Some(Obj::new((*entry).key));
-            }
-        }
-    }
-    None
 }
 
 /// The value of an exact `float` or a subclass.

@@ -4,6 +4,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
+use crate::object::{Fresh, Raised};
+
 /// Live objects of the standard library. The dictionaries are the registries themselves, so that
 /// later registrations are seen.
 pub(crate) struct State {
@@ -23,6 +25,7 @@ pub(crate) struct State {
     pub(crate) untrusted_global_error: Py<PyAny>,
     pub(crate) pickle_buffer_type: Py<PyAny>,
     pub(crate) modules: Py<PyDict>,
+    pub(crate) fresh: Fresh,
 }
 
 static STATE: PyOnceLock<State> = PyOnceLock::new();
@@ -57,8 +60,26 @@ impl State {
             untrusted_global_error: new_error_class(&pickle)?,
             pickle_buffer_type: attribute(&pickle, "PickleBuffer")?,
             modules: py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?.unbind(),
+            fresh: Fresh::new(py).map_err(Raised::take)?,
         })
     }
+}
+
+/// Whether picklet may work in the interpreter that imports it: what it looks up once per process
+/// belongs to the main one.
+///
+/// # Errors
+/// `ImportError` in a subinterpreter.
+pub fn check_interpreter(_py: Python<'_>) -> PyResult<()> {
+    // SAFETY: both need no more than an attached thread, which `_py` stands for.
+    let main =
+        unsafe { pyo3::ffi::PyInterpreterState_Get() == pyo3::ffi::PyInterpreterState_Main() };
+    if main {
+        return Ok(());
+    }
+    Err(pyo3::exceptions::PyImportError::new_err(
+        "picklet does not work in a subinterpreter: use it in the main one, or in processes",
+    ))
 }
 
 /// `picklet.UntrustedGlobalError`, made here because its base is a Python class.

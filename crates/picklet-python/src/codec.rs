@@ -36,15 +36,34 @@ fn hooks<'py>(
 /// >>> import picklet, pickle
 /// >>> pickle.loads(picklet.dumps({"이름": ["서울", "부산"]}))
 /// {'이름': ['서울', '부산']}
+///
+/// With `deterministic=True` equal data gives equal bytes, in any process: to hash,
+/// to cache, to compare. Only None, bool, int, float, str, bytes, bytearray, list,
+/// tuple, dict, set and frozenset are taken; other types are refused by name. Dicts
+/// keep their order, sets have none; what is shared counts for mutable objects only.
+///
+/// >>> numbers = {8, 1}; numbers.discard(8); numbers.add(8)
+/// >>> picklet.dumps(numbers, deterministic=True) == picklet.dumps({1, 8}, deterministic=True)
+/// True
 #[pyfunction]
-#[pyo3(signature = (obj, protocol=None, *, fix_imports=true, buffer_callback=None))]
+#[pyo3(signature = (
+    obj, protocol=None, *, fix_imports=true, buffer_callback=None, deterministic=false
+))]
 pub(crate) fn dumps<'py>(
     obj: &Bound<'py, PyAny>,
     protocol: Option<i64>,
     fix_imports: bool,
     buffer_callback: Option<Bound<'py, PyAny>>,
+    deterministic: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let options = encode_options(protocol, fix_imports, Style::Native)?;
+    if deterministic {
+        if buffer_callback.is_some() {
+            let message = "deterministic=True writes no out-of-band buffers: no buffer_callback";
+            return Err(PyValueError::new_err(message));
+        }
+        return encode::dumps_deterministic(obj, options.protocol);
+    }
     encode::dumps(obj, options, &hooks(options, buffer_callback)?)
 }
 
@@ -190,10 +209,15 @@ pub(crate) fn loads<'py>(
 /// >>> file = io.BytesIO(picklet.dumps("first") + picklet.dumps("second"))
 /// >>> picklet.load(file), picklet.load(file)
 /// ('first', 'second')
+///
+/// With `mmap=True` the file, which must be one on disk, is mapped into memory:
+/// numpy arrays in a pickle of protocol 5 view the map instead of a copy. The map
+/// is copy-on-write, so that arrays can be changed and the file stays as it is.
+/// Nobody may shorten the file while they are in use.
 #[pyfunction]
 #[pyo3(signature = (
     file, *, fix_imports=true, encoding="ASCII", errors="strict", buffers=None,
-    allow=None, trust=false, unknown=None
+    allow=None, trust=false, unknown=None, mmap=false
 ))]
 #[expect(clippy::too_many_arguments, reason = "they are Python keywords, pickle's and ours")]
 pub(crate) fn load<'py>(
@@ -205,10 +229,11 @@ pub(crate) fn load<'py>(
     allow: Option<&Bound<'py, PyAny>>,
     trust: bool,
     unknown: Option<&str>,
+    mmap: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let mut options = decode_options(fix_imports, encoding, errors, buffers);
     options.guard = guard(allow, trust, unknown)?;
-    decode::load(file, &options)
+    if mmap { decode::load_mapped(file, &options) } else { decode::load(file, &options) }
 }
 
 /// Load the pickle in `data` with pickle's full behaviour: runs what the pickle says.

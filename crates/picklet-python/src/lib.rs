@@ -24,6 +24,7 @@ use pyo3::prelude::*;
 /// The module, each file adding its own.
 #[pymodule]
 fn _picklet(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    picklet_pyobject::check_interpreter(module.py())?;
     codec::register(module)?;
     directory::register(module)?;
     health::register(module)?;

@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 import graphs
+import picklet
+import picklet.compat
 import pytest
 from picklet import _picklet
 
@@ -219,3 +221,22 @@ def test_a_dtype_in_use_cannot_be_given_another_state():
 def test_dates_inside_object_arrays_load():
     array = np.array([datetime.date(2020, 1, 2), None], dtype=object)
     assert _picklet.loads(pickle.dumps(array)).tolist() == array.tolist()
+
+
+@pytest.mark.parametrize("dumps", [picklet.dumps, picklet.compat.dumps])
+def test_nothing_is_copied_out_of_band_either_way(dumps):
+    array = np.arange(100_000, dtype="f8")
+    buffers = []
+    data = dumps(array, 5, buffer_callback=buffers.append)
+    assert len(data) < 1000
+    assert np.shares_memory(np.frombuffer(buffers[0]), array)
+    for loads in (picklet.loads, picklet.compat.loads):
+        assert np.shares_memory(loads(data, buffers=buffers), array)
+
+
+def test_dtypes_of_this_machine_come_back_native():
+    for dtype in (np.dtype("u4"), np.dtype("f8"), np.dtype("M8[ns]"), np.dtype(">i2")):
+        for obj in (dtype, np.zeros(2, dtype)):
+            loaded = picklet.loads(pickle.dumps(obj))
+            assert repr(loaded) == repr(obj)
+            assert getattr(loaded, "dtype", loaded).byteorder == dtype.byteorder

@@ -60,7 +60,7 @@ pub(super) fn text(bytes: &[u8]) -> Result<Owned, Raised> {
 }
 
 #[inline(never)]
-fn text_slowly(bytes: &[u8]) -> Result<Owned, Raised> {
+pub(super) fn text_slowly(bytes: &[u8]) -> Result<Owned, Raised> {
     // SAFETY: the pointer and length are those of a slice; the error handler is a C string.
     unsafe {
         Owned::from_new(ffi::PyUnicode_DecodeUTF8(
@@ -120,41 +120,6 @@ pub(super) fn list(items: impl ExactSizeIterator<Item = Owned>) -> Result<Owned,
     }
 }
 
-/// Appends to an exact list, growing it once. `items` gives exactly `len` objects.
-///
-/// Goes to the list's storage directly, because neither appending one by one nor assigning to a
-/// slice avoids touching every reference count twice.
-pub(super) fn extend_list(
-    list: Obj,
-    items: impl ExactSizeIterator<Item = Owned>,
-) -> Result<(), Raised> {
-    let raw = list.ptr().cast::<ffi::PyListObject>();
-    // SAFETY: an exact list, whose layout ffi gives (GIL builds of 3.11 to 3.13). Its storage
-    // comes from PyMem_Malloc, holds `allocated` slots, `ob_size` of which are filled. Nothing
-    // here runs Python code, so that the list is seen again only when it is whole.
-    unsafe {
-        let old = ffi::Py_SIZE(list.ptr()) as usize;
-        let new = old + items.len();
-        if new > (*raw).allocated as usize {
-            // Lists made of one batch are as large as they get; longer ones grow by half.
-            let room = if old == 0 { new } else { new + new / 2 };
-            let bytes = room.saturating_mul(size_of::<*mut ffi::PyObject>());
-            let storage = ffi::PyMem_Realloc((*raw).ob_item.cast(), bytes);
-            if storage.is_null() {
-                ffi::PyErr_NoMemory();
-                return Err(Raised);
-            }
-            (*raw).ob_item = storage.cast();
-            (*raw).allocated = room as ffi::Py_ssize_t;
-        }
-        for (at, item) in items.enumerate() {
-            *(*raw).ob_item.add(old + at) = item.into_ptr();
-        }
-        (*list.ptr().cast::<ffi::PyVarObject>()).ob_size = new as ffi::Py_ssize_t;
-    }
-    Ok(())
-}
-
 /// `dict[key] = value` for an exact dict.
 #[inline(always)]
 pub(super) fn set_item(dict: Obj, key: Obj, value: Obj) -> Result<(), Raised> {
@@ -162,6 +127,16 @@ pub(super) fn set_item(dict: Obj, key: Obj, value: Obj) -> Result<(), Raised> {
     match unsafe { ffi::PyDict_SetItem(dict.ptr(), key.ptr(), value.ptr()) } {
         0 => Ok(()),
         _ => Err(Raised),
+    }
+}
+
+/// As [`set_item`] for a key that is not there; gives the value that is there now, borrowed.
+#[inline(always)]
+pub(super) fn set_default(dict: Obj, key: Obj, value: Obj) -> Result<Obj, Raised> {
+    // SAFETY: live objects; the dict takes references of its own. What it gives it holds.
+    unsafe {
+        let there = ffi::PyDict_SetDefault(dict.ptr(), key.ptr(), value.ptr());
+        if there.is_null() { Err(Raised) } else { Ok(Obj::new(there)) }
     }
 }
 

@@ -53,6 +53,29 @@ impl<'py> File<'py> {
     }
 }
 
+/// A place in the window of an [`Input`], for a loop to hold in registers.
+#[derive(Clone, Copy)]
+pub(super) struct Cursor {
+    at: *const u8,
+    end: *const u8,
+}
+
+impl Cursor {
+    #[inline(always)]
+    pub(super) fn left(self) -> usize {
+        (self.end as usize) - (self.at as usize)
+    }
+
+    /// Steps over `n` bytes, no more than are left; gives where they begin.
+    #[inline(always)]
+    pub(super) fn advance(&mut self, n: usize) -> *const u8 {
+        debug_assert!(n <= self.left());
+        let at = self.at;
+        self.at = at.wrapping_add(n);
+        at
+    }
+}
+
 /// The bytes of one load.
 pub(super) struct Input<'py> {
     py: Python<'py>,
@@ -100,16 +123,36 @@ impl<'py> Input<'py> {
         }
     }
 
-    /// The next opcode's byte; the end of the input is `EOFError`.
+    /// Where the window's unused part begins and ends.
     #[inline(always)]
-    pub(super) fn opcode(&mut self) -> Result<u8, Raised> {
+    pub(super) fn cursor(&self) -> Cursor {
+        // SAFETY: `at` and `len` lie within the window, or are zero.
+        unsafe { Cursor { at: self.data.add(self.at), end: self.data.add(self.len) } }
+    }
+
+    /// Takes over where a cursor of this window stands.
+    #[inline(always)]
+    pub(super) fn seek(&mut self, cursor: Cursor) {
+        self.at = (cursor.at as usize).wrapping_sub(self.data as usize);
+        debug_assert!(self.at <= self.len);
+    }
+
+    /// How many bytes of the pickle are used up.
+    pub(super) fn position(&self) -> u64 {
+        self.before + self.at as u64
+    }
+
+    /// Makes `n` bytes available; truncated input is an error.
+    pub(super) fn require(&mut self, n: usize) -> Result<(), Raised> {
+        if n > self.len - self.at && !self.refill(n)? { Err(self.truncated()) } else { Ok(()) }
+    }
+
+    /// Makes an opcode's byte available; the end of the input is `EOFError`.
+    pub(super) fn require_opcode(&mut self) -> Result<(), Raised> {
         if self.at >= self.len && !self.refill(1)? {
             return Err(pyo3::exceptions::PyEOFError::new_err("Ran out of input").into());
         }
-        // SAFETY: `at` is below `len`, inside the window.
-        let byte = unsafe { *self.data.add(self.at) };
-        self.at += 1;
-        Ok(byte)
+        Ok(())
     }
 
     /// The next `n` bytes, valid until the next call.

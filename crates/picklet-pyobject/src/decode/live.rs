@@ -109,18 +109,11 @@ impl Subject for Live<'_, '_> {
         if !matches!(self.nature(), Nature::Int | Nature::Bool) {
             return None;
         }
-        let int = object::int_digits(self.obj);
-        let mut value = 0i64;
-        for digit in int.digits.iter().rev() {
-            value =
-                value.checked_mul(1 << object::INT_DIGIT_BITS)?.checked_add(i64::from(*digit))?;
-        }
-        Some(if int.negative { -value } else { value })
+        object::int_i64(self.obj)
     }
 
     fn int_bits(&self) -> Option<u64> {
-        (self.nature() == Nature::Int)
-            .then(|| (object::int_digits(self.obj).digits.len() * object::INT_DIGIT_BITS) as u64)
+        (self.nature() == Nature::Int).then(|| object::int_bits(self.obj))
     }
 
     fn len(&self) -> Option<u64> {

@@ -211,8 +211,14 @@ fn described_dtype<'py>(
     }
 }
 
+/// The dtype in that order. This machine's own is called native, as numpy calls it.
 fn ordered<'py>(dtype: &Bound<'py, PyAny>, order: &str) -> PyResult<Bound<'py, PyAny>> {
-    if order == "|" { Ok(dtype.clone()) } else { dtype.call_method1("newbyteorder", (order,)) }
+    const NATIVE: &str = if cfg!(target_endian = "little") { "<" } else { ">" };
+    match order {
+        "|" => Ok(dtype.clone()),
+        NATIVE => dtype.call_method1("newbyteorder", ("=",)),
+        other => dtype.call_method1("newbyteorder", (other,)),
+    }
 }
 
 /// `(base, shape)`; the base was made before, by the same rules.

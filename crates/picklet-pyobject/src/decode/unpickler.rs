@@ -15,7 +15,6 @@ use super::{DecodeOptions, run_with};
 use crate::object::Obj;
 
 /// The memo of an `Unpickler`.
-#[derive(Default)]
 pub struct UnpicklerMemo {
     pub(super) memo: Memo,
     pub(super) known: Known,
@@ -24,6 +23,12 @@ pub struct UnpicklerMemo {
 // SAFETY: what it holds lives inside a Python object, and whatever uses or drops it holds the
 // GIL, on whichever thread.
 unsafe impl Send for UnpicklerMemo {}
+
+impl Default for UnpicklerMemo {
+    fn default() -> Self {
+        UnpicklerMemo { memo: Memo::strong(), known: Known::default() }
+    }
+}
 
 impl UnpicklerMemo {
     /// The memo as pickle shows it: `{index: obj}`.

@@ -164,12 +164,12 @@ impl Encoder<'_, '_> {
         if len == 0 {
             return Ok(());
         }
-        let mut position = 0;
+        let mut members = object::Members::of(obj)?;
         loop {
             let mut count = 0;
             self.out.byte(b'(')?;
             while count < BATCH
-                && let Some(item) = object::set_next(obj, &mut position)
+                && let Some(item) = members.next()
             {
                 self.save_item(item)?;
                 check_size(len, object::set_len(obj), "set")?;
@@ -190,8 +190,8 @@ impl Encoder<'_, '_> {
         self.enter_fast(obj)?;
         self.out.byte(b'(')?;
         let len = object::set_len(obj);
-        let mut position = 0;
-        while let Some(item) = object::set_next(obj, &mut position) {
+        let mut members = object::Members::of(obj)?;
+        while let Some(item) = members.next() {
             // As for tuples: only what cannot be met again has items that cannot.
             let unshared = unshared && item.is_unshared();
             let held = item.to_owned();

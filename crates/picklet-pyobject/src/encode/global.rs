@@ -286,7 +286,12 @@ impl<'py> Encoder<'_, 'py> {
     }
 
     /// Everything that is not a built-in value: hooks, classes, functions, reduce.
-    pub(super) fn save_object(&mut self, obj: Obj, ty: *mut ffi::PyTypeObject) -> Done {
+    pub(super) fn save_object(
+        &mut self,
+        obj: Obj,
+        ty: *mut ffi::PyTypeObject,
+        unshared: bool,
+    ) -> Done {
         let py = self.py;
         let mut reduced = None;
         if let Some(hook) = &self.hooks.reducer_override {
@@ -300,6 +305,12 @@ impl<'py> Encoder<'_, 'py> {
             None if ty == object::type_type() => return self.save_type(obj),
             None if ty == object::function_type() => return self.save_global(obj, None),
             None => {
+                if self.save_instance(obj, ty, unshared)? {
+                    return Ok(());
+                }
+                if self.pure && self.is_plain_class(obj, ty)? {
+                    return self.save_global(obj, None);
+                }
                 self.leave_pure()?;
                 if obj.bound(py).is_exact_instance_of::<crate::stub::Stub>() {
                     return self.save_stub(obj);

@@ -9,7 +9,9 @@
 //! object is memoised and held by a strong reference, as in C's pickler.
 
 mod containers;
+mod deterministic;
 mod global;
+mod instances;
 mod memo;
 mod output;
 mod pickler;
@@ -22,6 +24,7 @@ mod stubs;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+pub use self::deterministic::dumps_deterministic;
 use self::memo::Hold;
 pub use self::memo::Memo;
 use self::output::Output;
@@ -225,13 +228,14 @@ pub(crate) struct Encoder<'a, 'py> {
     hot: bool,
     /// Keys met in the record before.
     keys: pure::KeyCache,
+    last_class: instances::LastClass,
     /// Bytes at which a pure run gives up so that the full one may stream.
     pure_cap: u64,
     /// Emit memo opcodes for objects that cannot be met again.
     put_unshared: bool,
     fast: bool,
     fast_depth: u32,
-    fast_open: std::collections::HashSet<usize>,
+    fast_open: std::collections::BTreeSet<usize>,
     fix_imports: bool,
     hooks: &'a Hooks<'py>,
     state: &'static State,
@@ -241,6 +245,7 @@ pub(crate) struct Encoder<'a, 'py> {
 }
 
 impl<'a, 'py> Encoder<'a, 'py> {
+    #[inline(always)]
     fn new(
         py: Python<'py>,
         options: EncodeOptions,
@@ -254,6 +259,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
     }
 
     /// Goes on where another encoder stopped.
+    #[inline(always)]
     fn resume(
         py: Python<'py>,
         options: EncodeOptions,
@@ -272,12 +278,13 @@ impl<'a, 'py> Encoder<'a, 'py> {
             binary: options.binary.unwrap_or(options.protocol >= 1),
             pure,
             hot: pure && options.protocol >= 4,
-            keys: pure::KeyCache::new(),
+            keys: pure::KeyCache::default(),
+            last_class: instances::LastClass::default(),
             pure_cap: if let Mode::PureUpTo(cap) = mode { cap } else { u64::MAX },
             put_unshared: options.style == Style::Compat,
             fast: options.fast,
             fast_depth: 0,
-            fast_open: std::collections::HashSet::new(),
+            fast_open: std::collections::BTreeSet::new(),
             fix_imports: options.fix_imports && options.protocol < 3,
             hooks,
             state,
@@ -383,7 +390,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
         } else if ty == self.pickle_buffer_type {
             self.save_picklebuffer(obj)
         } else {
-            self.save_object(obj, ty)
+            self.save_object(obj, ty, unshared)
         }
     }
 

@@ -15,15 +15,11 @@ const BATCH: usize = 1000;
 /// Positions of keys that are remembered.
 const KEYS: usize = 32;
 
-/// The keys of the last dict that were met in the memo, by position.
+/// The keys of the last dict that were met in the memo, by position. Most dumps are small and
+/// meet none, so that its places are made late.
+#[derive(Default)]
 pub(super) struct KeyCache {
-    slots: [(usize, u32); KEYS],
-}
-
-impl KeyCache {
-    pub(super) fn new() -> KeyCache {
-        KeyCache { slots: [(0, 0); KEYS] }
-    }
+    slots: Vec<(usize, u32)>,
 }
 
 impl Encoder<'_, '_> {
@@ -65,25 +61,16 @@ impl Encoder<'_, '_> {
 
     #[inline(always)]
     fn pure_int(&mut self, obj: Obj) -> Done {
-        let int = object::int_digits(obj);
-        let magnitude = match int.digits {
-            [] => 0,
-            [low] => u64::from(*low),
-            _ => {
-                self.out.begin_value()?;
-                return self.save_int(obj);
-            }
-        };
         self.out.begin_value()?;
-        if int.negative {
-            let low = (magnitude as u32).wrapping_neg();
-            self.out.word(u64::from(b'J') | u64::from(low) << 8, 5);
-        } else if magnitude < 0x100 {
-            self.out.word(u64::from(b'K') | magnitude << 8, 2);
-        } else if magnitude < 0x1_0000 {
-            self.out.word(u64::from(b'M') | magnitude << 8, 3);
+        let small = object::int_value(obj).and_then(|value| i32::try_from(value).ok());
+        let Some(small) = small else { return self.save_int(obj) };
+        let bits = u64::from(small as u32);
+        if bits < 0x100 {
+            self.out.word(u64::from(b'K') | bits << 8, 2);
+        } else if bits < 0x1_0000 {
+            self.out.word(u64::from(b'M') | bits << 8, 3);
         } else {
-            self.out.word(u64::from(b'J') | magnitude << 8, 5);
+            self.out.word(u64::from(b'J') | bits << 8, 5);
         }
         Ok(())
     }
@@ -133,10 +120,15 @@ impl Encoder<'_, '_> {
             return Ok(());
         }
         self.pure_str(key, false)?;
-        if let Some(slot) = self.keys.slots.get_mut(position)
+        if position < KEYS
             && let Some(index) = self.memo.get(key)
         {
-            *slot = (key.ptr() as usize, index);
+            if self.keys.slots.len() <= position {
+                self.keys.slots.resize(position + 1, (0, 0));
+            }
+            if let Some(slot) = self.keys.slots.get_mut(position) {
+                *slot = (key.ptr() as usize, index);
+            }
         }
         Ok(())
     }
@@ -164,7 +156,7 @@ impl Encoder<'_, '_> {
     /// The pairs of a dict with more than one.
     pub(super) fn pure_set_batches(&mut self, obj: Obj) -> Done {
         let owns_keys = object::dict_owns_keys(obj);
-        let mut pairs = object::pairs(obj);
+        let mut pairs = object::Pairs::of(obj);
         loop {
             let mut count = 0;
             self.out.byte(b'(')?;

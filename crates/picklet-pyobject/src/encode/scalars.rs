@@ -6,7 +6,7 @@ use pyo3::types::PyTuple;
 
 use super::output::FRAME_TARGET;
 use super::{Done, Encoder};
-use crate::object::{self, INT_DIGIT_BITS, Obj, Owned, Text};
+use crate::object::{self, Obj, Owned, Text};
 
 impl Encoder<'_, '_> {
     #[inline(always)]
@@ -21,15 +21,7 @@ impl Encoder<'_, '_> {
 
     #[inline(always)]
     pub(super) fn save_int(&mut self, obj: Obj) -> Done {
-        let int = object::int_digits(obj);
-        let magnitude = match int.digits {
-            [] => 0,
-            [low] => u64::from(*low),
-            [low, high] => u64::from(*low) | u64::from(*high) << INT_DIGIT_BITS,
-            _ => return self.save_big_int(obj),
-        };
-        // Two digits hold 60 bits, so that neither cast nor negation can overflow.
-        let value = if int.negative { -(magnitude as i64) } else { magnitude as i64 };
+        let Some(value) = object::int_value(obj) else { return self.save_big_int(obj) };
         if !self.binary {
             return self.save_text_int(obj, value);
         }
@@ -76,7 +68,8 @@ impl Encoder<'_, '_> {
         if self.protocol < 2 {
             return self.save_long_text(obj);
         }
-        let bytes = twos_complement(object::int_digits(obj));
+        let mut bytes = object::int_bytes(obj)?;
+        bytes.truncate(significant_len(&bytes));
         match (u8::try_from(bytes.len()), i32::try_from(bytes.len())) {
             (Ok(len), _) => self.out.write_two(&[0x8a, len], &bytes)?,
             (_, Ok(len)) => {
@@ -339,13 +332,13 @@ unsafe extern "C" {
     fn PyPickleBuffer_GetBuffer(obj: *mut ffi::PyObject) -> *const ffi::Py_buffer;
 }
 
-fn header8(opcode: u8, len: usize) -> [u8; 9] {
+pub(super) fn header8(opcode: u8, len: usize) -> [u8; 9] {
     let [a, b, c, d, e, f, g, h] = (len as u64).to_le_bytes();
     [opcode, a, b, c, d, e, f, g, h]
 }
 
 /// Bytes of a little-endian two's complement number that are not repeated sign.
-fn significant_len(bytes: &[u8]) -> usize {
+pub(super) fn significant_len(bytes: &[u8]) -> usize {
     let mut len = bytes.len();
     while len > 1 {
         match (bytes[len - 1], bytes[len - 2] & 0x80) {
@@ -356,36 +349,8 @@ fn significant_len(bytes: &[u8]) -> usize {
     len
 }
 
-/// Little-endian two's complement of any int, as short as it can be.
-fn twos_complement(int: object::IntDigits<'_>) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(int.digits.len() * INT_DIGIT_BITS / 8 + 2);
-    let (mut pending, mut bits) = (0u64, 0);
-    for digit in int.digits {
-        pending |= u64::from(*digit) << bits;
-        bits += INT_DIGIT_BITS;
-        while bits >= 8 {
-            bytes.push(pending as u8);
-            pending >>= 8;
-            bits -= 8;
-        }
-    }
-    bytes.push(pending as u8);
-    bytes.push(0);
-    if int.negative {
-        let mut carry = true;
-        for byte in &mut bytes {
-            let (negated, overflow) = (!*byte).overflowing_add(u8::from(carry));
-            *byte = negated;
-            carry = overflow;
-        }
-    }
-    let len = significant_len(&bytes);
-    bytes.truncate(len);
-    bytes
-}
-
 #[inline(always)]
-fn push_utf8(bytes: &mut Vec<u8>, unit: u32) {
+pub(super) fn push_utf8(bytes: &mut Vec<u8>, unit: u32) {
     let tail = |shift: u32| 0x80 | (unit >> shift & 0x3f) as u8;
     match unit {
         0..=0x7f => bytes.push(unit as u8),

@@ -84,6 +84,7 @@ def dumps(
     *,
     fix_imports: bool = True,
     buffer_callback: _BufferCallback = None,
+    deterministic: bool = False,
 ) -> bytes: ...
 def dump(
     obj: Any,
@@ -115,6 +116,7 @@ def load(
     allow: Allow = None,
     trust: bool = False,
     unknown: Literal["error", "stub"] | None = None,
+    mmap: bool = False,
 ) -> Any: ...
 def compat_dumps(
     obj: Any,
