@@ -28,6 +28,7 @@
 mod arg;
 pub mod compat;
 mod dis;
+pub mod emit;
 mod error;
 mod genops;
 pub mod limits;
