@@ -18,7 +18,7 @@ ENGINES := .venv-engines
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS ?= read write dis optimize value scan
+FUZZ_TARGETS ?= read write dis optimize value serde scan
 
 # pyo3's build script and the tests that ask CPython use the same interpreter.
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
@@ -112,13 +112,21 @@ bench: build $(VENV)/test-tools $(VENV)/bench-tools
 	$(BIN)/python crates/picklet-bench/python/evidence.py
 
 # Each target starts from the seeds in the tree; what it finds worth keeping goes to fuzz/corpus.
+# The sanitizer needs a nightly compiler: without one nothing is fuzzed, and that is said aloud.
 fuzz:
-	@cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked
-	@for target in $(FUZZ_TARGETS); do \
+	@if ! rustc +nightly --version >/dev/null 2>&1; then \
+	  echo "=================================================================="; \
+	  echo "make fuzz: SKIPPED, nothing was fuzzed: there is no nightly compiler."; \
+	  echo "  rustup toolchain install nightly --profile minimal"; \
+	  echo "=================================================================="; \
+	else \
+	  cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked || exit 1; \
+	  for target in $(FUZZ_TARGETS); do \
 	    mkdir -p fuzz/corpus/$$target; \
 	    cargo +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/read -- \
 	        -max_total_time=$(FUZZ_SECONDS) -dict=fuzz/opcodes.dict -rss_limit_mb=2048 || exit 1; \
-	done
+	  done; \
+	fi
 
 # An environment of its own, because the engines bring a gigabyte of their own. Nothing is skipped:
 # what is missing is an error.

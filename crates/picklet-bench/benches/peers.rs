@@ -9,7 +9,7 @@
 use std::hint::black_box;
 
 use picklet::Value;
-use picklet::codec::Reader;
+use picklet::codec::{Arg, Reader};
 use picklet_bench::payloads::{self, Blob, Nested, Payload, Record, Source};
 use picklet_bench::race::{Work, race};
 
@@ -70,11 +70,21 @@ fn compare<T: Payload>(source: Source, bytes: usize) -> Outcome<()> {
     ]);
     row(name, "write value", pickle.len(), &seconds);
 
+    // Every argument is looked at, and no value is made.
     let seconds = race(&mut [Box::new(|| {
         let mut reader = Reader::new(black_box(pickle));
+        let mut sum = 0_u64;
         while let Ok(Some(op)) = reader.next_op() {
-            black_box(op);
+            sum = sum.wrapping_add(match op.arg {
+                Arg::Int(value) => value.cast_unsigned(),
+                Arg::UInt(value) => value,
+                Arg::Float(value) => value.to_bits(),
+                Arg::Str(text) => text.as_bytes().len() as u64,
+                Arg::Bytes(bytes) => bytes.len() as u64,
+                _ => op.opcode.byte().into(),
+            });
         }
+        black_box(sum);
     })]);
     row(name, "reader alone", pickle.len(), &seconds);
     Ok(())

@@ -11,6 +11,9 @@ use crate::opcode::{HIGHEST_PROTOCOL, Opcode};
 use crate::str::PickleStr;
 use crate::text;
 
+/// Room at the start: a small pickle grows its buffer once or twice rather than eight times.
+const FIRST_BYTES: usize = 256;
+
 /// A buffer of opcodes, at one protocol.
 ///
 /// ```
@@ -42,7 +45,11 @@ impl Emitter {
         if protocol > HIGHEST_PROTOCOL {
             return Err(Error::unplaced(ErrorKind::UnsupportedProtocol(protocol)));
         }
-        Ok(Self { buffer: Vec::new(), protocol, digit_cap: DEFAULT_DECIMAL_DIGITS })
+        Ok(Self {
+            buffer: Vec::with_capacity(FIRST_BYTES),
+            protocol,
+            digit_cap: DEFAULT_DECIMAL_DIGITS,
+        })
     }
 
     /// The protocol.
@@ -115,16 +122,20 @@ impl Emitter {
         if self.protocol == 0 {
             return self.int_line(value);
         }
-        let [a, b, c, d, ..] = value.to_le_bytes();
-        if value.cast_unsigned() <= 0xff {
-            self.put([Opcode::BinInt1.byte(), a]);
+        let (opcode, length) = if value.cast_unsigned() <= 0xff {
+            (Opcode::BinInt1, 2)
         } else if value.cast_unsigned() <= 0xffff {
-            self.put([Opcode::BinInt2.byte(), a, b]);
+            (Opcode::BinInt2, 3)
         } else if i64::from(value as i32) == value {
-            self.put([Opcode::BinInt.byte(), a, b, c, d]);
+            (Opcode::BinInt, 5)
         } else {
-            self.long_int(value);
-        }
+            return self.long_int(value);
+        };
+        // One store of all that it may take, and what it does not take is cut off again: less
+        // than a check of the room for each length.
+        let end = self.buffer.len() + length;
+        self.put((value << 8 | i64::from(opcode.byte())).to_le_bytes());
+        self.buffer.truncate(end);
     }
 
     /// LONG1 of an int outside 32 bits.

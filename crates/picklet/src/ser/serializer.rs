@@ -350,6 +350,8 @@ impl<'s, S: Sink> Batched<'s, S> {
         one: Opcode,
         many: Opcode,
     ) -> Self {
+        // Each item takes two bytes or more, as a rule: told early, large buffers grow less often.
+        serializer.emit.buffer.reserve(len.unwrap_or(0).saturating_mul(2).min(FRAME_SIZE_TARGET));
         let single = serializer.emit.protocol() == 0 || len == Some(1);
         let size = if single { 1 } else { BATCH_SIZE };
         Self { serializer, one, many, open: false, left: 0, size, before: 0, variant: false }
