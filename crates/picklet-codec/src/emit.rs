@@ -34,7 +34,7 @@ pub struct Emitter {
 }
 
 /// An opcode with a length, and how many of the nine bytes it takes.
-pub(crate) type Header = ([u8; 9], usize);
+pub type Header = ([u8; 9], usize);
 
 impl Emitter {
     /// An empty buffer, at a protocol from 0 to 5.
@@ -281,14 +281,20 @@ impl Emitter {
     }
 
     /// What stands before a str's bytes, from protocol 1 on.
-    pub(crate) fn str_header(&self, length: usize) -> Result<Header> {
+    ///
+    /// # Errors
+    /// 4 GiB or more below protocol 4.
+    pub fn str_header(&self, length: usize) -> Result<Header> {
         let modern = self.protocol >= 4;
         let (one, eight) = (Opcode::ShortBinUnicode, Opcode::BinUnicode8);
         header(modern.then_some(one), Opcode::BinUnicode, modern.then_some(eight), length)
     }
 
     /// What stands before bytes.
-    pub(crate) fn bytes_header(&self, length: usize) -> Result<Header> {
+    ///
+    /// # Errors
+    /// Below protocol 3; 4 GiB or more at protocol 3.
+    pub fn bytes_header(&self, length: usize) -> Result<Header> {
         if self.protocol < 3 {
             return Err(self.refused(Opcode::BinBytes));
         }

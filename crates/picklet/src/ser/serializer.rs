@@ -2,7 +2,7 @@
 
 use std::io;
 
-use picklet_codec::emit::Emitter;
+use picklet_codec::emit::{Emitter, Header};
 use picklet_codec::writer::{BATCH_SIZE, FRAME_SIZE_MIN, FRAME_SIZE_TARGET};
 use picklet_codec::{ErrorKind, Opcode};
 use rustc_hash::FxHashMap;
@@ -158,16 +158,19 @@ impl<S: Sink> Serializer<S> {
         Ok(())
     }
 
-    /// A text or bytes that a frame should not hold: it stands between two of them.
+    /// A text or bytes that a frame should not hold: it stands between two of them, and goes to
+    /// a sink without a copy.
     #[cold]
     #[inline(never)]
-    fn between_frames(
-        &mut self,
-        emit: impl FnOnce(&mut Emitter) -> picklet_codec::Result<()>,
-    ) -> Result<()> {
+    fn between_frames(&mut self, (header, length): Header, bytes: &[u8]) -> Result<()> {
         self.close_frame();
-        emit(&mut self.emit)?;
-        self.flush()?;
+        self.emit.buffer.extend_from_slice(header.get(..length).unwrap_or_default());
+        if S::TAKES {
+            self.flush()?;
+            self.sink.take(bytes).map_err(io_error)?;
+        } else {
+            self.emit.buffer.extend_from_slice(bytes);
+        }
         self.open_frame();
         Ok(())
     }
@@ -300,8 +303,8 @@ impl<S: Sink> Serializer<S> {
     /// A str of more than 255 bytes.
     #[inline(never)]
     fn long_str(&mut self, text: &str) -> Result<()> {
-        if text.len() >= FRAME_SIZE_TARGET {
-            return self.between_frames(|emit| emit.str(text.into()));
+        if text.len() >= FRAME_SIZE_TARGET && self.emit.protocol() > 0 {
+            return self.between_frames(self.emit.str_header(text.len())?, text.as_bytes());
         }
         self.emit.str(text.into())?;
         self.cut()
@@ -314,7 +317,7 @@ impl<S: Sink> Serializer<S> {
             return self.encoded_bytes(bytes);
         }
         if bytes.len() >= FRAME_SIZE_TARGET {
-            return self.between_frames(|emit| emit.bytes(bytes));
+            return self.between_frames(self.emit.bytes_header(bytes.len())?, bytes);
         }
         self.emit.bytes(bytes)?;
         self.cut()
