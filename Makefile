@@ -22,7 +22,7 @@ TORCH := .venv-torch
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS ?= read write dis optimize value scan
+FUZZ_TARGETS ?= read write dis optimize value serde scan
 
 # pyo3's build script and the tests that ask CPython use the same interpreter.
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python

@@ -2,6 +2,8 @@
 //! the tests here run them over the seeds without a fuzzer.
 #![forbid(unsafe_code)]
 
+mod serde_target;
+
 use std::io::{self, Read};
 
 use picklet::{Value, json, repr};
@@ -11,6 +13,7 @@ use picklet_codec::{
     Arg, DisError, DisOptions, Driver, Error, ErrorKind, Items, Limits, Machine, Op, PickleStr,
     Reader, Result, StreamReader, Writer, run,
 };
+pub use serde_target::serde;
 
 /// Reads `data` as a pickle from a slice and from a stream that drips, and runs it: the answers
 /// must agree, places must follow one another, and nothing may panic.
@@ -176,10 +179,15 @@ pub fn dis(data: &[u8]) {
 pub fn optimize(data: &[u8]) {
     match picklet_codec::optimize(data) {
         Ok(small) => {
-            // Two PUTs of one index come out under two numbers, so that a second pass may still
-            // find something, as Python's does.
-            picklet_codec::optimize(&small)
-                .unwrap_or_else(|error| panic!("{error}: {}", small.escape_ascii()));
+            // Two PUTs of one object come out under two numbers, so that a second pass may still
+            // find something, as Python's does: but no pass adds anything.
+            let mut last = small.clone();
+            for _ in 0..8 {
+                let next = picklet_codec::optimize(&last)
+                    .unwrap_or_else(|error| panic!("{error}: {}", last.escape_ascii()));
+                assert!(next.len() <= last.len(), "{}", last.escape_ascii());
+                last = next;
+            }
             let before = run(&mut Reader::new(data), &mut Words(0));
             let after = run(&mut Reader::new(&small), &mut Words(0));
             // Frames that lie are cut anew, so that what was refused for them may now be read.
@@ -215,8 +223,16 @@ pub fn value(data: &[u8]) {
         // Where protocol 3 is crossed names change between Python 2's and Python 3's.
         if (protocol < 3) == (value.protocol() < 3) {
             let [before, after] = [&value, &again].map(|value| repr::repr(value.root(), 2000));
-            assert_eq!(before, after, "{protocol}");
+            // Protocol 0 has no batches: two items for an instance are two calls, as C writes them.
+            assert!(before == after || protocol == 0 && before.contains('.'), "{protocol}");
         }
+        let settled = again.to_vec_at(protocol).expect("it was written at this protocol before");
+        assert!(
+            settled == written,
+            "{protocol}: {} {}",
+            written.escape_ascii(),
+            settled.escape_ascii()
+        );
     }
 }
 
@@ -318,6 +334,7 @@ mod tests {
             super::optimize(&data);
             super::value(&data);
             super::scan(&data);
+            super::serde(&data);
             count += 1;
         }
         assert!(count > 50, "{count} seeds");

@@ -6,6 +6,7 @@
 //! * [`run`] drives a [`Machine`] of your own through them: stack, marks and memo are kept for you.
 //! * [`dis`] and [`optimize`] answer as Python's `pickletools` does.
 //! * [`Writer`] writes opcodes at any protocol, choosing and framing them as C does.
+//! * [`emit`] is what it writes them with, for callers who frame and memoise by rules of their own.
 //! * [`OPCODES`] is the table that everything here is made from.
 //!
 //! ```
@@ -28,6 +29,7 @@
 mod arg;
 pub mod compat;
 mod dis;
+pub mod emit;
 mod error;
 mod genops;
 pub mod limits;

@@ -1,4 +1,4 @@
-//! The writer: typed emits at any protocol from 0 to 5, with the bytes that CPython's C
+//! The writer: frames and a memo around typed emits at any protocol from 0 to 5, with the bytes that CPython's C
 //! `_pickle` would choose.
 //!
 //! For one value each emit picks the opcode that C picks (BININT1 before BININT2 before BININT,
@@ -8,11 +8,10 @@
 
 use std::io;
 
+use crate::emit::{Emitter, Header};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::DEFAULT_DECIMAL_DIGITS;
-use crate::opcode::{HIGHEST_PROTOCOL, Opcode};
+use crate::opcode::Opcode;
 use crate::str::PickleStr;
-use crate::text;
 
 /// A frame is closed at the first object that starts with at least this many bytes in it, and
 /// strings and bytes of at least this size stand outside of frames (`FRAME_SIZE_TARGET`).
@@ -50,18 +49,18 @@ const FRAME_HEADER_SIZE: usize = 9;
 #[derive(Debug)]
 pub struct Writer<W> {
     sink: W,
-    /// Bytes not handed to the sink yet; the open frame is among them.
-    buffer: Vec<u8>,
-    /// Where in `buffer` the open frame's header stands.
+    /// Holds the bytes not handed to the sink yet; the open frame is among them.
+    emit: Emitter,
+    /// Where in the buffer the open frame's header stands.
     frame: Option<usize>,
     /// Whether bytes go into frames: from protocol 4 on, between start and stop.
     framing: bool,
+    /// The next byte opens a frame: bytes go into frames, and none is open.
+    frame_due: bool,
     frames_wanted: bool,
-    protocol: u8,
     memo_len: u64,
     /// Bytes the sink has taken.
     written: u64,
-    digit_cap: u64,
 }
 
 impl<W: io::Write> Writer<W> {
@@ -70,19 +69,15 @@ impl<W: io::Write> Writer<W> {
     /// # Errors
     /// [`ErrorKind::UnsupportedProtocol`].
     pub fn new(sink: W, protocol: u8) -> Result<Self> {
-        if protocol > HIGHEST_PROTOCOL {
-            return Err(Error::unplaced(ErrorKind::UnsupportedProtocol(protocol)));
-        }
         Ok(Self {
             sink,
-            buffer: Vec::new(),
+            emit: Emitter::new(protocol)?,
             frame: None,
             framing: false,
+            frame_due: false,
             frames_wanted: true,
-            protocol,
             memo_len: 0,
             written: 0,
-            digit_cap: DEFAULT_DECIMAL_DIGITS,
         })
     }
 
@@ -95,22 +90,22 @@ impl<W: io::Write> Writer<W> {
     }
 
     /// The same writer with another cap on the decimal digits of an int at protocols 0 and 1
-    /// (default: [`DEFAULT_DECIMAL_DIGITS`], what CPython reads back).
+    /// (default: [`DEFAULT_DECIMAL_DIGITS`](crate::limits::DEFAULT_DECIMAL_DIGITS), what CPython reads back).
     #[must_use]
     pub fn with_decimal_digits(mut self, cap: u64) -> Self {
-        self.digit_cap = cap;
+        self.emit.digit_cap = cap;
         self
     }
 
     /// The protocol.
     #[inline]
     pub fn protocol(&self) -> u8 {
-        self.protocol
+        self.emit.protocol()
     }
 
     /// Bytes written so far, buffered ones included.
     pub fn position(&self) -> u64 {
-        self.written + self.buffer.len() as u64
+        self.written + self.emit.buffer.len() as u64
     }
 
     /// How many memo entries the pickle has so far: the index that the next
@@ -126,11 +121,12 @@ impl<W: io::Write> Writer<W> {
     /// Those of the sink.
     pub fn start(&mut self) -> Result<()> {
         self.memo_len = 0;
-        self.framing = false;
-        if self.protocol >= 2 {
-            self.put(&[Opcode::Proto.byte(), self.protocol]);
+        let protocol = self.protocol();
+        if protocol >= 2 {
+            self.emit.buffer.extend_from_slice(&[Opcode::Proto.byte(), protocol]);
         }
-        self.framing = self.protocol >= 4 && self.frames_wanted;
+        self.framing = protocol >= 4 && self.frames_wanted;
+        self.frame_due = self.framing;
         Ok(())
     }
 
@@ -140,7 +136,7 @@ impl<W: io::Write> Writer<W> {
     /// Those of the sink.
     #[inline]
     pub fn boundary(&mut self) -> Result<()> {
-        if self.buffer.len() < FRAME_SIZE_TARGET {
+        if self.emit.buffer.len() < FRAME_SIZE_TARGET {
             return Ok(());
         }
         self.full_buffer()
@@ -150,7 +146,9 @@ impl<W: io::Write> Writer<W> {
     #[inline(never)]
     fn full_buffer(&mut self) -> Result<()> {
         match self.frame {
-            Some(start) if self.buffer.len() - start - FRAME_HEADER_SIZE < FRAME_SIZE_TARGET => {
+            Some(start)
+                if self.emit.buffer.len() - start - FRAME_HEADER_SIZE < FRAME_SIZE_TARGET =>
+            {
                 Ok(())
             }
             _ => {
@@ -168,6 +166,7 @@ impl<W: io::Write> Writer<W> {
         self.put(&[Opcode::Stop.byte()]);
         self.commit_frame();
         self.framing = false;
+        self.frame_due = false;
         self.flush_buffer()
     }
 
@@ -190,24 +189,9 @@ impl<W: io::Write> Writer<W> {
     ///
     /// # Errors
     /// [`ErrorKind::Custom`] for an opcode that takes an argument or that the protocol lacks.
-    #[inline]
+    #[inline(always)]
     pub fn op(&mut self, opcode: Opcode) -> Result<()> {
-        let info = opcode.info();
-        if info.arg != crate::ArgKind::None || info.protocol > self.protocol {
-            return Err(self.refused(opcode));
-        }
-        self.put(&[opcode.byte()]);
-        Ok(())
-    }
-
-    #[cold]
-    fn refused(&self, opcode: Opcode) -> Error {
-        let reason = if opcode.info().arg == crate::ArgKind::None {
-            format!("{opcode} does not exist at protocol {}", self.protocol)
-        } else {
-            format!("{opcode} takes an argument")
-        };
-        Error::custom(reason)
+        self.ready().op(opcode)
     }
 
     /// Opcodes that are encoded already, copied as they are into the current frame. They must
@@ -224,9 +208,9 @@ impl<W: io::Write> Writer<W> {
     ///
     /// # Errors
     /// Those of the sink.
-    #[inline]
+    #[inline(always)]
     pub fn none(&mut self) -> Result<()> {
-        self.put(&[Opcode::None.byte()]);
+        self.ready().none();
         Ok(())
     }
 
@@ -234,14 +218,9 @@ impl<W: io::Write> Writer<W> {
     ///
     /// # Errors
     /// Those of the sink.
-    #[inline]
+    #[inline(always)]
     pub fn bool(&mut self, value: bool) -> Result<()> {
-        match (self.protocol >= 2, value) {
-            (true, true) => self.put(&[Opcode::NewTrue.byte()]),
-            (true, false) => self.put(&[Opcode::NewFalse.byte()]),
-            (false, true) => self.put(b"I01\n"),
-            (false, false) => self.put(b"I00\n"),
-        }
+        self.ready().bool(value);
         Ok(())
     }
 
@@ -249,27 +228,9 @@ impl<W: io::Write> Writer<W> {
     ///
     /// # Errors
     /// Those of the sink.
-    #[inline]
+    #[inline(always)]
     pub fn int(&mut self, value: i64) -> Result<()> {
-        let Ok(small) = i32::try_from(value) else {
-            return self.long(&value.to_le_bytes());
-        };
-        if self.protocol == 0 {
-            return self.int_line(small);
-        }
-        let [a, b, c, d] = small.to_le_bytes();
-        match small {
-            0..=0xff => self.put(&[Opcode::BinInt1.byte(), a]),
-            0x100..=0xffff => self.put(&[Opcode::BinInt2.byte(), a, b]),
-            _ => self.put(&[Opcode::BinInt.byte(), a, b, c, d]),
-        }
-        Ok(())
-    }
-
-    #[inline(never)]
-    fn int_line(&mut self, value: i32) -> Result<()> {
-        let mut digits = itoa::Buffer::new();
-        self.put_line(Opcode::Int, digits.format(value).as_bytes());
+        self.ready().int(value);
         Ok(())
     }
 
@@ -279,56 +240,16 @@ impl<W: io::Write> Writer<W> {
     /// Those of the sink; [`ErrorKind::Limit`] at protocols 0 and 1, where it would take more
     /// decimal digits than the cap.
     pub fn big_int(&mut self, bytes: &[u8]) -> Result<()> {
-        match text::le_bytes_to_i64(bytes) {
-            Some(value) => self.int(value),
-            None => self.long(bytes),
-        }
-    }
-
-    /// An int outside 32 bits: LONG1, LONG4, or LONG as text below protocol 2.
-    fn long(&mut self, bytes: &[u8]) -> Result<()> {
-        let bytes = text::trim_le_bytes(bytes);
-        if self.protocol < 2 {
-            if text::decimal_digits_of(bytes.len()) > self.digit_cap.saturating_add(2) {
-                return Err(Error::unplaced(ErrorKind::Limit {
-                    limit: "decimal_digits",
-                    cap: self.digit_cap,
-                }));
-            }
-            let mut digits = text::le_bytes_to_decimal(bytes);
-            digits.push('L');
-            self.put_line(Opcode::Long, digits.as_bytes());
-            return Ok(());
-        }
-        if let Ok(length) = u8::try_from(bytes.len()) {
-            self.put(&[Opcode::Long1.byte(), length]);
-        } else if let Ok(length) = i32::try_from(bytes.len()) {
-            let [a, b, c, d] = length.to_le_bytes();
-            self.put(&[Opcode::Long4.byte(), a, b, c, d]);
-        } else {
-            return Err(Error::custom("int too large to pickle"));
-        }
-        self.put(bytes);
-        Ok(())
+        self.ready().big_int(bytes)
     }
 
     /// A float: eight bytes, or its `repr` at protocol 0.
     ///
     /// # Errors
     /// Those of the sink.
-    #[inline]
+    #[inline(always)]
     pub fn float(&mut self, value: f64) -> Result<()> {
-        if self.protocol == 0 {
-            return self.float_line(value);
-        }
-        let [a, b, c, d, e, f, g, h] = value.to_be_bytes();
-        self.put(&[Opcode::BinFloat.byte(), a, b, c, d, e, f, g, h]);
-        Ok(())
-    }
-
-    #[inline(never)]
-    fn float_line(&mut self, value: f64) -> Result<()> {
-        self.put_line(Opcode::Float, text::float_repr(value).as_bytes());
+        self.ready().float(value);
         Ok(())
     }
 
@@ -336,29 +257,25 @@ impl<W: io::Write> Writer<W> {
     ///
     /// # Errors
     /// Those of the sink; above 4 GiB below protocol 4.
-    #[inline]
+    #[inline(always)]
     pub fn str(&mut self, value: PickleStr<'_>) -> Result<()> {
-        if self.protocol == 0 {
-            self.put_line(Opcode::Unicode, &text::escape_unicode(value));
-            return Ok(());
-        }
         let bytes = value.as_bytes();
-        let short = self.protocol >= 4;
-        let long = short.then_some(Opcode::BinUnicode8);
-        self.counted(short.then_some(Opcode::ShortBinUnicode), Opcode::BinUnicode, long, bytes)
+        if bytes.len() >= FRAME_SIZE_TARGET && self.protocol() > 0 {
+            return self.payload(self.emit.str_header(bytes.len())?, bytes);
+        }
+        self.ready().str(value)
     }
 
     /// Bytes, from protocol 3 on. (Below it, Python writes a call of `_codecs.encode`.)
     ///
     /// # Errors
     /// Those of the sink; below protocol 3; above 4 GiB at protocol 3.
-    #[inline]
+    #[inline(always)]
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.protocol < 3 {
-            return Err(self.refused(Opcode::BinBytes));
+        if bytes.len() >= FRAME_SIZE_TARGET {
+            return self.payload(self.emit.bytes_header(bytes.len())?, bytes);
         }
-        let long = (self.protocol >= 4).then_some(Opcode::BinBytes8);
-        self.counted(Some(Opcode::ShortBinBytes), Opcode::BinBytes, long, bytes)
+        self.ready().bytes(bytes)
     }
 
     /// A bytearray, at protocol 5. (Below it, Python writes a call of `bytearray`.)
@@ -366,11 +283,7 @@ impl<W: io::Write> Writer<W> {
     /// # Errors
     /// Those of the sink; below protocol 5.
     pub fn byte_array(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.protocol < 5 {
-            return Err(self.refused(Opcode::ByteArray8));
-        }
-        let [a, b, c, d, e, f, g, h] = (bytes.len() as u64).to_le_bytes();
-        self.payload(&[Opcode::ByteArray8.byte(), a, b, c, d, e, f, g, h], bytes)
+        self.payload(self.emit.byte_array_header(bytes.len())?, bytes)
     }
 
     /// A Python 2 str, which Python 3 never writes but an old pickle may hold: STRING at
@@ -379,54 +292,23 @@ impl<W: io::Write> Writer<W> {
     /// # Errors
     /// Those of the sink; from 2 GiB on.
     pub fn string(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.protocol == 0 {
-            let line = text::quote_string(bytes);
-            self.put_line(Opcode::String, &line);
-            return Ok(());
+        if bytes.len() >= FRAME_SIZE_TARGET && self.protocol() > 0 {
+            return self.payload(self.emit.string_header(bytes.len())?, bytes);
         }
-        if i32::try_from(bytes.len()).is_err() {
-            return Err(Error::custom("a Python 2 str of 2 GiB or more has no opcode"));
-        }
-        self.counted(Some(Opcode::ShortBinString), Opcode::BinString, None, bytes)
-    }
-
-    /// Bytes under the opcode that suits their length.
-    #[inline]
-    fn counted(
-        &mut self,
-        one: Option<Opcode>,
-        four: Opcode,
-        eight: Option<Opcode>,
-        bytes: &[u8],
-    ) -> Result<()> {
-        if let (Some(opcode), Ok(length)) = (one, u8::try_from(bytes.len())) {
-            self.put(&[opcode.byte(), length]);
-            self.buffer.extend_from_slice(bytes);
-            return Ok(());
-        }
-        if let Ok(length) = u32::try_from(bytes.len()) {
-            let [a, b, c, d] = length.to_le_bytes();
-            return self.payload(&[four.byte(), a, b, c, d], bytes);
-        }
-        let Some(opcode) = eight else {
-            return Err(Error::custom(format!(
-                "{} bytes in one object need protocol 4 or higher",
-                bytes.len()
-            )));
-        };
-        let [a, b, c, d, e, f, g, h] = (bytes.len() as u64).to_le_bytes();
-        self.payload(&[opcode.byte(), a, b, c, d, e, f, g, h], bytes)
+        self.ready().string(bytes)
     }
 
     /// A header and its bytes; large ones stand outside of frames and skip the buffer.
-    fn payload(&mut self, header: &[u8], bytes: &[u8]) -> Result<()> {
+    #[inline(never)]
+    fn payload(&mut self, (header, length): Header, bytes: &[u8]) -> Result<()> {
+        let header = header.get(..length).unwrap_or_default();
         if bytes.len() < FRAME_SIZE_TARGET {
             self.put(header);
-            self.buffer.extend_from_slice(bytes);
+            self.emit.buffer.extend_from_slice(bytes);
             return Ok(());
         }
         self.commit_frame();
-        self.buffer.extend_from_slice(header);
+        self.emit.buffer.extend_from_slice(header);
         self.flush_buffer()?;
         self.sink.write_all(bytes)?;
         self.written += bytes.len() as u64;
@@ -438,14 +320,10 @@ impl<W: io::Write> Writer<W> {
     ///
     /// # Errors
     /// Those of the sink; an index beyond 2^32 at protocols 1 to 3.
-    #[inline]
+    #[inline(always)]
     pub fn memoize(&mut self) -> Result<u64> {
         let index = self.memo_len;
-        if self.protocol >= 4 {
-            self.put(&[Opcode::Memoize.byte()]);
-        } else {
-            self.put_index(index)?;
-        }
+        self.ready().memoize(index)?;
         self.memo_len += 1;
         Ok(index)
     }
@@ -456,41 +334,25 @@ impl<W: io::Write> Writer<W> {
     /// # Errors
     /// Those of the sink; an index beyond 2^32 from protocol 1 on.
     pub fn put_index(&mut self, index: u64) -> Result<()> {
-        self.indexed(Opcode::Put, Opcode::BinPut, Opcode::LongBinPut, index)
+        self.ready().put_index(index)
     }
 
     /// Pushes the memo's entry `index`.
     ///
     /// # Errors
     /// Those of the sink; an index beyond 2^32 from protocol 1 on.
-    #[inline]
+    #[inline(always)]
     pub fn get(&mut self, index: u64) -> Result<()> {
-        self.indexed(Opcode::Get, Opcode::BinGet, Opcode::LongBinGet, index)
-    }
-
-    #[inline]
-    fn indexed(&mut self, line: Opcode, one: Opcode, four: Opcode, index: u64) -> Result<()> {
-        if self.protocol == 0 {
-            let mut digits = itoa::Buffer::new();
-            self.put_line(line, digits.format(index).as_bytes());
-        } else if let Ok(index) = u8::try_from(index) {
-            self.put(&[one.byte(), index]);
-        } else if let Ok(index) = u32::try_from(index) {
-            let [a, b, c, d] = index.to_le_bytes();
-            self.put(&[four.byte(), a, b, c, d]);
-        } else {
-            return Err(Error::custom(format!("the memo index {index} has no opcode")));
-        }
-        Ok(())
+        self.ready().get(index)
     }
 
     /// An empty list: its opcode, or MARK LIST at protocol 0.
     ///
     /// # Errors
     /// Those of the sink.
-    #[inline]
+    #[inline(always)]
     pub fn empty_list(&mut self) -> Result<()> {
-        self.empty(Opcode::EmptyList, Opcode::List);
+        self.ready().empty_list();
         Ok(())
     }
 
@@ -498,9 +360,9 @@ impl<W: io::Write> Writer<W> {
     ///
     /// # Errors
     /// Those of the sink.
-    #[inline]
+    #[inline(always)]
     pub fn empty_dict(&mut self) -> Result<()> {
-        self.empty(Opcode::EmptyDict, Opcode::Dict);
+        self.ready().empty_dict();
         Ok(())
     }
 
@@ -508,25 +370,17 @@ impl<W: io::Write> Writer<W> {
     ///
     /// # Errors
     /// Those of the sink.
-    #[inline]
+    #[inline(always)]
     pub fn empty_tuple(&mut self) -> Result<()> {
-        self.empty(Opcode::EmptyTuple, Opcode::Tuple);
+        self.ready().empty_tuple();
         Ok(())
-    }
-
-    fn empty(&mut self, opcode: Opcode, closing: Opcode) {
-        if self.protocol == 0 {
-            self.put(&[Opcode::Mark.byte(), closing.byte()]);
-        } else {
-            self.put(&[opcode.byte()]);
-        }
     }
 
     /// Whether a tuple of `len` items (at least one) starts with a MARK at this protocol; up to
     /// three items need none from protocol 2 on.
-    #[inline]
+    #[inline(always)]
     pub fn tuple_needs_mark(&self, len: usize) -> bool {
-        self.protocol < 2 || len > 3
+        self.emit.tuple_needs_mark(len)
     }
 
     /// The opcode that ends a tuple of `len` items (at least one): TUPLE1, TUPLE2, TUPLE3 or
@@ -534,15 +388,9 @@ impl<W: io::Write> Writer<W> {
     ///
     /// # Errors
     /// Those of the sink.
-    #[inline]
+    #[inline(always)]
     pub fn end_tuple(&mut self, len: usize) -> Result<()> {
-        let opcode = match len {
-            _ if self.tuple_needs_mark(len) => Opcode::Tuple,
-            1 => Opcode::Tuple1,
-            2 => Opcode::Tuple2,
-            _ => Opcode::Tuple3,
-        };
-        self.put(&[opcode.byte()]);
+        self.ready().end_tuple(len);
         Ok(())
     }
 
@@ -551,7 +399,7 @@ impl<W: io::Write> Writer<W> {
     /// # Errors
     /// Those of the sink; a newline in either, or nothing in it.
     pub fn global(&mut self, module: &str, name: &str) -> Result<()> {
-        self.line_pair(Opcode::Global, module, name)
+        self.ready().global(module, name)
     }
 
     /// INST: the class that the objects above the topmost mark are given to.
@@ -562,22 +410,7 @@ impl<W: io::Write> Writer<W> {
         if !module.is_ascii() || !name.is_ascii() {
             return Err(Error::unplaced(ErrorKind::NotAscii));
         }
-        self.line_pair(Opcode::Inst, module, name)
-    }
-
-    fn line_pair(&mut self, opcode: Opcode, module: &str, name: &str) -> Result<()> {
-        if module.is_empty() || name.is_empty() {
-            return Err(Error::unplaced(ErrorKind::EmptyLine));
-        }
-        if module.contains('\n') || name.contains('\n') {
-            return Err(Error::custom("a global's name holds a newline"));
-        }
-        self.put(&[opcode.byte()]);
-        for line in [module, name] {
-            self.buffer.extend_from_slice(line.as_bytes());
-            self.buffer.push(b'\n');
-        }
-        Ok(())
+        self.ready().line_pair(Opcode::Inst, module, name)
     }
 
     /// An extension code of the `copyreg` registry: EXT1, EXT2 or EXT4.
@@ -585,8 +418,8 @@ impl<W: io::Write> Writer<W> {
     /// # Errors
     /// Those of the sink; 0, beyond 2^31, or below protocol 2.
     pub fn extension(&mut self, code: u32) -> Result<()> {
-        if self.protocol < 2 {
-            return Err(self.refused(Opcode::Ext4));
+        if self.protocol() < 2 {
+            return Err(self.emit.refused(Opcode::Ext4));
         }
         let [a, b, c, d] = code.to_le_bytes();
         match code {
@@ -607,30 +440,30 @@ impl<W: io::Write> Writer<W> {
         if !id.is_ascii() || id.contains('\n') {
             return Err(Error::unplaced(ErrorKind::NotAscii));
         }
-        self.put_line(Opcode::PersId, id.as_bytes());
+        self.ready().line(Opcode::PersId, id.as_bytes());
         Ok(())
     }
 
-    /// Appends to the buffer, opening a frame where one is due.
+    /// The emitter, in a frame where one is due.
     #[inline(always)]
-    fn put(&mut self, bytes: &[u8]) {
-        if self.framing && self.frame.is_none() {
+    fn ready(&mut self) -> &mut Emitter {
+        if self.frame_due {
             self.open_frame();
         }
-        self.buffer.extend_from_slice(bytes);
+        &mut self.emit
     }
 
-    fn put_line(&mut self, opcode: Opcode, line: &[u8]) {
-        self.put(&[opcode.byte()]);
-        self.buffer.extend_from_slice(line);
-        self.buffer.push(b'\n');
+    #[inline(always)]
+    fn put(&mut self, bytes: &[u8]) {
+        self.ready().buffer.extend_from_slice(bytes);
     }
 
     #[cold]
     #[inline(never)]
     fn open_frame(&mut self) {
-        self.frame = Some(self.buffer.len());
-        self.buffer.extend_from_slice(&[0; FRAME_HEADER_SIZE]);
+        self.frame_due = false;
+        self.frame = Some(self.emit.buffer.len());
+        self.emit.buffer.extend_from_slice(&[0; FRAME_HEADER_SIZE]);
     }
 
     /// Closes the open frame; a tiny one loses its header.
@@ -638,14 +471,15 @@ impl<W: io::Write> Writer<W> {
         let Some(start) = self.frame.take() else {
             return;
         };
+        self.frame_due = self.framing;
         let body = start + FRAME_HEADER_SIZE;
-        let length = self.buffer.len().saturating_sub(body);
+        let length = self.emit.buffer.len().saturating_sub(body);
         if length < FRAME_SIZE_MIN {
-            self.buffer.drain(start..body);
+            self.emit.buffer.drain(start..body);
             return;
         }
         if let Some((opcode, size)) =
-            self.buffer.get_mut(start..body).and_then(<[u8]>::split_first_mut)
+            self.emit.buffer.get_mut(start..body).and_then(<[u8]>::split_first_mut)
         {
             *opcode = Opcode::Frame.byte();
             size.copy_from_slice(&(length as u64).to_le_bytes());
@@ -654,9 +488,9 @@ impl<W: io::Write> Writer<W> {
 
     /// Hands the buffer to the sink. No frame may be open.
     fn flush_buffer(&mut self) -> Result<()> {
-        self.sink.write_all(&self.buffer)?;
-        self.written += self.buffer.len() as u64;
-        self.buffer.clear();
+        self.sink.write_all(&self.emit.buffer)?;
+        self.written += self.emit.buffer.len() as u64;
+        self.emit.buffer.clear();
         Ok(())
     }
 }

@@ -2,7 +2,8 @@
 
 A case is five blobs, each a little-endian u32 length and bytes: the pickle, the arguments
 (indent,annotate), what pickletools.dis prints, how it ends ('' or 'Error: text'), and what
-pickletools.optimize gives (b'!' and the error where it raises, b'=' and the bytes else).
+pickletools.optimize gives (b'!' and the error where it raises, b'=' and the bytes else), and,
+where it gave bytes, what it gives for those.
 """
 
 import collections
@@ -381,6 +382,12 @@ def case(data, indent, annotate):
     blob(listing.encode("utf-8"))
     blob(end.encode("utf-8", "backslashreplace"))
     blob(small)
+    # What comes out goes in once more.
+    if small.startswith(b"="):
+        try:
+            blob(b"=" + pickletools.optimize(small[1:]))
+        except Exception as error:
+            blob(b"!" + ending(error).encode("utf-8", "backslashreplace"))
 
 
 seeds = list(pickles())

@@ -360,7 +360,7 @@ impl Machine for Builder {
     }
 
     fn tuple(&mut self, items: Items<'_, Id>) -> Result<Id> {
-        let items: Box<[Id]> = items.collect();
+        let items: Box<[Id]> = items.as_slice().into();
         let unhashable = items.iter().any(|item| self.graph.is_unhashable(*item));
         let tuple = self.add(Node::Tuple(items))?;
         if unhashable {
@@ -374,7 +374,7 @@ impl Machine for Builder {
     }
 
     fn list(&mut self, items: Items<'_, Id>) -> Result<Id> {
-        self.add(Node::List(items.collect()))
+        self.add(Node::List(items.as_slice().to_vec()))
     }
 
     fn append(&mut self, list: &mut Id, item: Id) -> Result<()> {
@@ -389,7 +389,7 @@ impl Machine for Builder {
 
     fn appends(&mut self, list: &mut Id, items: Items<'_, Id>) -> Result<()> {
         match self.target(*list)? {
-            Node::List(list) => list.extend(items),
+            Node::List(list) => list.extend_from_slice(items.as_slice()),
             Node::ByteArray(_) => {
                 let items: Vec<Id> = items.collect();
                 return self.extend_bytes(*list, &items);
@@ -426,9 +426,23 @@ impl Machine for Builder {
     }
 
     fn set_items(&mut self, dict: &mut Id, mut items: Items<'_, Id>) -> Result<()> {
-        if let Node::Instance(instance) = self.target(*dict)? {
-            instance.effects.push(Effect::SetItems(items.collect()));
-            return Ok(());
+        match self.graph.node(*dict) {
+            Node::Dict(_) => {
+                // The driver gives keys and values in turn, an even number.
+                let (pairs, _) = items.as_slice().as_chunks::<2>();
+                pairs.iter().try_for_each(|[key, _]| self.hashable(*key))?;
+                if let Node::Dict(dict) = self.target(*dict)? {
+                    dict.extend(pairs.iter().map(|[key, value]| (*key, *value)));
+                }
+                return Ok(());
+            }
+            Node::Instance(_) => {
+                if let Node::Instance(instance) = self.target(*dict)? {
+                    instance.effects.push(Effect::SetItems(items.collect()));
+                }
+                return Ok(());
+            }
+            _ => {}
         }
         while let (Some(key), Some(value)) = (items.next(), items.next()) {
             self.set_item(dict, key, value)?;
@@ -454,7 +468,7 @@ impl Machine for Builder {
     }
 
     fn frozenset(&mut self, items: Items<'_, Id>) -> Result<Id> {
-        let items: Box<[Id]> = items.collect();
+        let items: Box<[Id]> = items.as_slice().into();
         items.iter().try_for_each(|item| self.hashable(*item))?;
         self.add_keyed(Node::FrozenSet(items))
     }

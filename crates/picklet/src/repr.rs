@@ -256,7 +256,8 @@ impl<'g> Printer<'g> {
         let Some(effect) = effects.get(next) else { return };
         self.tasks.push(Task::Effects(effects, next + 1));
         let (start, inner, end) = match effect {
-            Effect::Append(id) => (".append(", Task::Show(*id), ")"),
+            // C calls `extend` for a single item too, wherever there is one.
+            Effect::Append(id) => (".extend([", Task::Show(*id), "])"),
             Effect::Appends(ids) => (".extend([", Task::Row(ids, 0), "])"),
             Effect::AddItems(ids) => (".update({", Task::Row(ids, 0), "})"),
             Effect::SetItems(ids) => (".update({", Task::FlatPairs(ids, 0), "})"),

@@ -31,6 +31,7 @@ fn withstand(pickle: &[u8]) {
     let written = value.to_vec();
     // At protocol 0 each memoised object takes a line.
     if let Ok(written) = &written {
+        println!("  written: {:.2} bytes a byte", written.len() as f64 / pickle.len() as f64);
         assert!(written.len() < 12 * pickle.len() + 1000, "{} bytes", written.len());
     }
     // An int of 8 MiB has no decimal text that Python would read back.

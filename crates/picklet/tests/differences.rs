@@ -8,10 +8,15 @@ use picklet::{Kind, Value};
 
 /// What `pickle.loads` gives: `repr`, the exception's name, or that the process died.
 fn python_loads(pickle: &[u8]) -> Option<String> {
-    let python = std::env::var("PICKLET_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let script = "import pickle, sys\n\
                   try: print(repr(pickle.loads(sys.stdin.buffer.read()))[:200])\n\
                   except Exception as error: print(type(error).__name__)";
+    python(script, pickle)
+}
+
+/// What `script` prints, given `input`, or that the process died.
+fn python(script: &str, input: &[u8]) -> Option<String> {
+    let python = std::env::var("PICKLET_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let child = Command::new(&python)
         .args(["-c", script])
         .stdin(Stdio::piped())
@@ -22,7 +27,7 @@ fn python_loads(pickle: &[u8]) -> Option<String> {
         eprintln!("SKIPPED: {python} does not run, so that its answers are not compared");
         return None;
     };
-    child.stdin.take().unwrap().write_all(pickle).unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
     let output = child.wait_with_output().unwrap();
     if !output.status.success() {
         return Some("died".to_owned());
@@ -98,6 +103,27 @@ fn what_lies_outside_of_the_pickle_is_kept_by_its_name() {
         if let Some(answer) = python_loads(pickle) {
             assert_eq!(answer, theirs, "{}", pickle.escape_ascii());
         }
+    }
+}
+
+#[test]
+fn a_batch_for_an_instance_is_one_call_an_item_at_protocol_0_as_c_writes_it() {
+    let value = Value::from_slice(b"\x80\x02c__main__\nMany\n)R(K\x07K\x08e.").unwrap();
+    assert_eq!(value.to_string(), "__main__.Many().extend([7, 8])");
+    let lines = value.to_vec_at(0).unwrap();
+    let again = Value::from_slice(&lines).unwrap();
+    assert_eq!(again.to_string(), "__main__.Many().extend([7]).extend([8])");
+    assert_eq!(again.to_vec().unwrap(), lines);
+    let script = "import pickle, sys\n\
+        class Many:\n    \
+            def __init__(self): self.calls = []\n    \
+            def extend(self, items): self.calls.append(list(items))\n    \
+            def append(self, item): self.calls.append(item)\n    \
+            def __reduce__(self): return Many, (), None, iter([7, 8])\n\
+        low, high = (pickle.loads(pickle.dumps(Many(), p)).calls for p in (0, 2))\n\
+        print(low, high, pickle.loads(sys.stdin.buffer.read()).calls)";
+    if let Some(answer) = python(script, &lines) {
+        assert_eq!(answer, "[[7], [8]] [[7, 8]] [[7], [8]]");
     }
 }
 

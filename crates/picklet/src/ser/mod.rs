@@ -22,12 +22,10 @@ mod serializer;
 
 use std::io;
 
-use picklet_codec::Writer;
 use serde::Serialize;
 
-pub use serializer::Serializer;
-
 use crate::serde_error::SerdeError;
+use serializer::{InMemory, Serializer};
 
 /// The protocol that is written by default: Python's own from 3.8 to 3.13.
 pub const DEFAULT_PROTOCOL: u8 = 4;
@@ -60,9 +58,9 @@ impl Options {
     /// # Errors
     /// As [`to_vec_at`].
     pub fn to_vec<T: Serialize + ?Sized>(&self, value: &T) -> Result<Vec<u8>, SerdeError> {
-        let mut pickle = Vec::new();
-        self.to_writer(&mut pickle, value)?;
-        Ok(pickle)
+        let mut serializer = Serializer::new(InMemory, self.protocol, self.max_depth)?;
+        value.serialize(&mut serializer)?;
+        serializer.finish()
     }
 
     /// As [`to_writer`], with these options.
@@ -71,13 +69,12 @@ impl Options {
     /// As [`to_vec_at`], and failures to write.
     pub fn to_writer<T: Serialize + ?Sized>(
         &self,
-        writer: impl io::Write,
+        mut writer: impl io::Write,
         value: &T,
     ) -> Result<(), SerdeError> {
-        let mut serializer = Serializer::new(Writer::new(writer, self.protocol)?, self.max_depth);
-        serializer.start()?;
+        let mut serializer = Serializer::new(&mut writer, self.protocol, self.max_depth)?;
         value.serialize(&mut serializer)?;
-        serializer.stop()
+        serializer.finish().map(drop)
     }
 }
 

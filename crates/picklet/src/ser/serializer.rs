@@ -2,8 +2,9 @@
 
 use std::io;
 
-use picklet_codec::writer::BATCH_SIZE;
-use picklet_codec::{Opcode, Writer};
+use picklet_codec::emit::{Emitter, Header};
+use picklet_codec::writer::{BATCH_SIZE, FRAME_SIZE_MIN, FRAME_SIZE_TARGET};
+use picklet_codec::{ErrorKind, Opcode};
 use rustc_hash::FxHashMap;
 use serde::ser::{self, Error as _, Serialize};
 
@@ -14,17 +15,58 @@ type Result<T> = std::result::Result<T, SerdeError>;
 /// Names found without hashing: a struct's fields come round in the same order.
 const RECENT: usize = 32;
 
+/// FRAME and its eight bytes of length.
+const FRAME_HEADER_SIZE: usize = 9;
+
+/// No frame is open.
+const NO_FRAME: usize = usize::MAX;
+
 /// Where a name lies in memory, and its length. A name is `'static`: the same place holds the
 /// same text for ever.
 type NamePlace = (usize, usize);
 
-/// Writes what it is given to a [`Writer`].
-#[derive(Debug)]
-pub struct Serializer<W> {
-    writer: Writer<W>,
+/// Where the pickle goes, from time to time.
+pub(super) trait Sink {
+    /// Whether it takes bytes before the end.
+    const TAKES: bool;
+
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// The pickle stays in the serializer's own buffer.
+pub(super) struct InMemory;
+
+impl Sink for InMemory {
+    const TAKES: bool = false;
+
+    fn take(&mut self, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<W: io::Write> Sink for &mut W {
+    const TAKES: bool = true;
+
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(bytes)
+    }
+}
+
+/// Writes what it is given to the end of a buffer, in frames from protocol 4 on.
+///
+/// A value costs no more than its opcode. Frames are looked at where a batch, a container or a
+/// long string ends, and not before each object as C does: so a frame holds about 64 KiB, and at
+/// most a batch of short strings more. Nothing is memoised but the names of fields and variants:
+/// what serde sees is a tree.
+pub(super) struct Serializer<S> {
+    emit: Emitter,
+    sink: S,
+    /// Where in the buffer the open frame's header stands, or [`NO_FRAME`].
+    frame: usize,
     /// Memo indexes of names written before.
     names: FxHashMap<NamePlace, u64>,
-    recent: [Option<(NamePlace, u64)>; RECENT],
+    recent: [(NamePlace, u64); RECENT],
+    memo_len: u64,
     /// The memo index of `_codecs.encode`, which makes bytes below protocol 3.
     encode: Option<u64>,
     max_depth: u32,
@@ -32,244 +74,368 @@ pub struct Serializer<W> {
     depth: u32,
 }
 
-impl<W: io::Write> Serializer<W> {
-    /// A serializer of one pickle, at the protocol of `writer` and up to `max_depth` levels deep.
-    pub fn new(writer: Writer<W>, max_depth: u32) -> Self {
-        Self {
-            writer,
+impl<S: Sink> Serializer<S> {
+    /// A serializer of one pickle, at `protocol` and up to `max_depth` levels deep.
+    pub(super) fn new(sink: S, protocol: u8, max_depth: u32) -> Result<Self> {
+        let mut emit = Emitter::new(protocol)?;
+        if protocol >= 2 {
+            emit.buffer.extend_from_slice(&[Opcode::Proto.byte(), protocol]);
+        }
+        let mut serializer = Self {
+            emit,
+            sink,
+            frame: NO_FRAME,
             names: FxHashMap::default(),
-            recent: [None; RECENT],
+            recent: [((0, 0), 0); RECENT],
+            memo_len: 0,
             encode: None,
             max_depth,
             depth: max_depth,
-        }
-    }
-
-    /// Begins the pickle. Then serialise one value, and [`stop`](Self::stop).
-    ///
-    /// # Errors
-    /// Failures to write.
-    pub fn start(&mut self) -> Result<()> {
-        Ok(self.writer.start()?)
-    }
-
-    /// Ends the pickle, and hands all of it to the writer.
-    ///
-    /// # Errors
-    /// Failures to write.
-    pub fn stop(&mut self) -> Result<()> {
-        Ok(self.writer.stop()?)
-    }
-
-    fn name(&mut self, name: &'static str) -> Result<()> {
-        self.writer.boundary()?;
-        let place = (name.as_ptr() as usize, name.len());
-        // Names lie one behind the other in memory; low bits and length tell most apart.
-        let slot = (place.0 ^ place.0 >> 6 ^ place.1) % RECENT;
-        if let Some(Some((known, index))) = self.recent.get(slot)
-            && *known == place
-        {
-            return Ok(self.writer.get(*index)?);
-        }
-        let index = match self.names.get(&place) {
-            Some(index) => {
-                self.writer.get(*index)?;
-                *index
-            }
-            None => {
-                self.writer.str(name.into())?;
-                let index = self.writer.memoize()?;
-                self.names.insert(place, index);
-                index
-            }
         };
-        if let Some(recent) = self.recent.get_mut(slot) {
-            *recent = Some((place, index));
+        serializer.open_frame();
+        Ok(serializer)
+    }
+
+    /// Ends the pickle, and gives what the sink has not taken.
+    pub(super) fn finish(mut self) -> Result<Vec<u8>> {
+        self.emit.buffer.push(Opcode::Stop.byte());
+        self.close_frame();
+        self.flush()?;
+        Ok(self.emit.buffer)
+    }
+
+    fn open_frame(&mut self) {
+        if self.emit.protocol() >= 4 {
+            self.frame = self.emit.buffer.len();
+            self.emit.buffer.extend_from_slice(&[0; FRAME_HEADER_SIZE]);
+        }
+    }
+
+    /// Closes the open frame; a tiny one loses its header, as in C.
+    fn close_frame(&mut self) {
+        let start = std::mem::replace(&mut self.frame, NO_FRAME);
+        let body = start.saturating_add(FRAME_HEADER_SIZE);
+        let buffer = &mut self.emit.buffer;
+        let Some(length) = buffer.len().checked_sub(body) else { return };
+        if length < FRAME_SIZE_MIN {
+            buffer.drain(start..body);
+            return;
+        }
+        if let Some((opcode, size)) = buffer.get_mut(start..body).and_then(<[u8]>::split_first_mut)
+        {
+            *opcode = Opcode::Frame.byte();
+            size.copy_from_slice(&(length as u64).to_le_bytes());
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if S::TAKES {
+            self.sink.take(&self.emit.buffer).map_err(io_error)?;
+            self.emit.buffer.clear();
         }
         Ok(())
     }
 
+    /// Begins another frame where this one is full. To be called between opcodes, once in so
+    /// many of them.
+    #[inline(always)]
+    fn cut(&mut self) -> Result<()> {
+        let start = if self.frame == NO_FRAME { 0 } else { self.frame };
+        if (S::TAKES || self.frame != NO_FRAME)
+            && self.emit.buffer.len() - start >= FRAME_SIZE_TARGET + FRAME_HEADER_SIZE
+        {
+            return self.next_frame();
+        }
+        Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn next_frame(&mut self) -> Result<()> {
+        self.close_frame();
+        self.flush()?;
+        self.open_frame();
+        Ok(())
+    }
+
+    /// A text or bytes that a frame should not hold: it stands between two of them, and goes to
+    /// a sink without a copy.
+    #[cold]
+    #[inline(never)]
+    fn between_frames(&mut self, (header, length): Header, bytes: &[u8]) -> Result<()> {
+        self.close_frame();
+        self.emit.buffer.extend_from_slice(header.get(..length).unwrap_or_default());
+        if S::TAKES {
+            self.flush()?;
+            self.sink.take(bytes).map_err(io_error)?;
+        } else {
+            self.emit.buffer.extend_from_slice(bytes);
+        }
+        self.open_frame();
+        Ok(())
+    }
+
+    /// The top of the stack to the memo, and its index there.
+    fn memoize(&mut self) -> Result<u64> {
+        let index = self.memo_len;
+        self.emit.memoize(index)?;
+        self.memo_len += 1;
+        Ok(index)
+    }
+
+    /// The name of a field or a variant: written once, then referred to.
+    #[inline(always)]
+    fn name(&mut self, name: &'static str) -> Result<()> {
+        let place = (name.as_ptr() as usize, name.len());
+        // Names lie one behind the other in memory; low bits and length tell most apart.
+        let slot = (place.0 ^ place.0 >> 6 ^ place.1) % RECENT;
+        if let Some((known, index)) = self.recent.get(slot)
+            && *known == place
+        {
+            return Ok(self.emit.get(*index)?);
+        }
+        self.other_name(name, place, slot)
+    }
+
+    #[inline(never)]
+    fn other_name(&mut self, name: &'static str, place: NamePlace, slot: usize) -> Result<()> {
+        let index = match self.names.get(&place) {
+            Some(index) => {
+                self.emit.get(*index)?;
+                *index
+            }
+            None => {
+                self.emit.str(name.into())?;
+                let index = self.memoize()?;
+                self.names.insert(place, index);
+                index
+            }
+        };
+        // The empty name lies nowhere in particular, and an unused slot looks like it.
+        if let Some(recent) = self.recent.get_mut(slot)
+            && place.1 > 0
+        {
+            *recent = (place, index);
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
     fn enter(&mut self) -> Result<()> {
         match self.depth.checked_sub(1) {
             Some(depth) => {
                 self.depth = depth;
-                Ok(self.writer.boundary()?)
+                Ok(())
             }
             None => Err(SerdeError::new(SerdeErrorKind::Depth { cap: self.max_depth })),
         }
     }
 
-    fn leave(&mut self) {
+    #[inline(always)]
+    fn leave(&mut self) -> Result<()> {
         self.depth += 1;
+        self.cut()
     }
 
     /// A list, whose items follow.
-    fn list(&mut self, len: Option<usize>) -> Result<Batched<'_, W>> {
+    #[inline(always)]
+    fn list(&mut self, len: Option<usize>) -> Result<Batched<'_, S>> {
         self.enter()?;
-        self.writer.empty_list()?;
+        self.emit.empty_list();
         Ok(Batched::new(self, len, Opcode::Append, Opcode::Appends))
     }
 
     /// A dict, whose pairs follow.
-    fn dict(&mut self, len: Option<usize>) -> Result<Batched<'_, W>> {
+    #[inline(always)]
+    fn dict(&mut self, len: Option<usize>) -> Result<Batched<'_, S>> {
         self.enter()?;
-        self.writer.empty_dict()?;
+        self.emit.empty_dict();
         Ok(Batched::new(self, len, Opcode::SetItem, Opcode::SetItems))
     }
 
-    fn tuple(&mut self, len: usize) -> Result<Tuple<'_, W>> {
+    #[inline(always)]
+    fn tuple(&mut self, len: usize) -> Result<Tuple<'_, S>> {
         self.enter()?;
-        if len > 0 && self.writer.tuple_needs_mark(len) {
-            self.writer.op(Opcode::Mark)?;
+        if len > 0 && self.emit.tuple_needs_mark(len) {
+            self.emit.mark();
         }
-        Ok(Tuple { serializer: self, len, given: 0, variant: None })
+        Ok(Tuple { serializer: self, len, given: 0, variant: false })
     }
 
     /// A dict of the variant's name and what is written next; [`end_variant`](Self::end_variant)
     /// follows it.
     fn start_variant(&mut self, variant: &'static str) -> Result<()> {
         self.enter()?;
-        self.writer.empty_dict()?;
+        self.emit.empty_dict();
         self.name(variant)
     }
 
     fn end_variant(&mut self) -> Result<()> {
-        self.writer.op(Opcode::SetItem)?;
-        self.leave();
-        Ok(())
+        self.emit.op(Opcode::SetItem)?;
+        self.leave()
     }
 
     /// Bytes below protocol 3: what Python writes, a call of `_codecs.encode`, or of `bytes`.
     fn encoded_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         if bytes.is_empty() {
-            self.writer.global("__builtin__", "bytes")?;
-            self.writer.empty_tuple()?;
-            return Ok(self.writer.op(Opcode::Reduce)?);
+            self.emit.global("__builtin__", "bytes")?;
+            self.emit.empty_tuple();
+            return Ok(self.emit.op(Opcode::Reduce)?);
         }
         match self.encode {
-            Some(index) => self.writer.get(index)?,
+            Some(index) => self.emit.get(index)?,
             None => {
-                self.writer.global("_codecs", "encode")?;
-                self.encode = Some(self.writer.memoize()?);
+                self.emit.global("_codecs", "encode")?;
+                self.encode = Some(self.memoize()?);
             }
         }
-        if self.writer.tuple_needs_mark(2) {
-            self.writer.op(Opcode::Mark)?;
+        if self.emit.tuple_needs_mark(2) {
+            self.emit.mark();
         }
         let text: String = bytes.iter().copied().map(char::from).collect();
-        self.writer.str(text.as_str().into())?;
+        self.emit.str(text.as_str().into())?;
         self.name("latin1")?;
-        self.writer.end_tuple(2)?;
-        Ok(self.writer.op(Opcode::Reduce)?)
+        self.emit.end_tuple(2);
+        self.emit.op(Opcode::Reduce)?;
+        self.cut()
     }
 
-    #[inline(always)]
-    fn int(&mut self, value: i64) -> Result<()> {
-        self.writer.boundary()?;
-        Ok(self.writer.int(value)?)
+    /// A str of more than 255 bytes.
+    #[inline(never)]
+    fn long_str(&mut self, text: &str) -> Result<()> {
+        if text.len() >= FRAME_SIZE_TARGET && self.emit.protocol() > 0 {
+            return self.between_frames(self.emit.str_header(text.len())?, text.as_bytes());
+        }
+        self.emit.str(text.into())?;
+        self.cut()
     }
 
-    fn big_int(&mut self, bytes: &[u8]) -> Result<()> {
-        self.writer.boundary()?;
-        Ok(self.writer.big_int(bytes)?)
+    /// Bytes, more than 255 of them or below protocol 3.
+    #[inline(never)]
+    fn long_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.emit.protocol() < 3 {
+            return self.encoded_bytes(bytes);
+        }
+        if bytes.len() >= FRAME_SIZE_TARGET {
+            return self.between_frames(self.emit.bytes_header(bytes.len())?, bytes);
+        }
+        self.emit.bytes(bytes)?;
+        self.cut()
     }
 }
 
+fn io_error(error: io::Error) -> SerdeError {
+    SerdeError::new(SerdeErrorKind::Pickle(ErrorKind::Io(error)))
+}
+
 /// A list or dict under construction: items in batches of 1000, as Python writes them.
-#[derive(Debug)]
-pub struct Batched<'s, W> {
-    serializer: &'s mut Serializer<W>,
+pub(super) struct Batched<'s, S> {
+    serializer: &'s mut Serializer<S>,
     one: Opcode,
     many: Opcode,
-    /// Each item stands alone: at protocol 0, and where there is only one.
-    single: bool,
-    /// Items (or pairs) since the batch began.
-    batch: usize,
-    /// Items so far.
-    index: usize,
+    /// A batch is under way.
+    open: bool,
+    /// Items (or pairs) that the batch still takes.
+    left: usize,
+    /// Items that a batch takes: 1, without a MARK, at protocol 0 and where there is only one.
+    size: usize,
+    /// Items in the batches before.
+    before: usize,
     /// The dict is a variant's.
     variant: bool,
 }
 
-impl<'s, W: io::Write> Batched<'s, W> {
+impl<'s, S: Sink> Batched<'s, S> {
+    #[inline(always)]
     fn new(
-        serializer: &'s mut Serializer<W>,
+        serializer: &'s mut Serializer<S>,
         len: Option<usize>,
         one: Opcode,
         many: Opcode,
     ) -> Self {
-        let single = serializer.writer.protocol() == 0 || len == Some(1);
-        Self { serializer, one, many, single, batch: 0, index: 0, variant: false }
+        // Each item takes two bytes or more, as a rule: told early, large buffers grow less often.
+        serializer.emit.buffer.reserve(len.unwrap_or(0).saturating_mul(2).min(FRAME_SIZE_TARGET));
+        let single = serializer.emit.protocol() == 0 || len == Some(1);
+        let size = if single { 1 } else { BATCH_SIZE };
+        Self { serializer, one, many, open: false, left: 0, size, before: 0, variant: false }
     }
 
+    /// To be called before an item.
     #[inline(always)]
-    fn before(&mut self) -> Result<()> {
-        if self.batch == 0 && !self.single {
-            return self.begin_batch();
+    fn next(&mut self) -> Result<()> {
+        if self.left == 0 {
+            self.next_batch()?;
         }
+        self.left -= 1;
         Ok(())
     }
 
     #[inline(never)]
-    fn begin_batch(&mut self) -> Result<()> {
-        Ok(self.serializer.writer.op(Opcode::Mark)?)
-    }
-
-    #[inline(always)]
-    fn after(&mut self) -> Result<()> {
-        self.index += 1;
-        self.batch += 1;
-        if self.single || self.batch == BATCH_SIZE {
-            return self.end_batch();
+    fn next_batch(&mut self) -> Result<()> {
+        if self.open {
+            self.before += self.size;
+            self.end_batch()?;
+            self.serializer.cut()?;
+        }
+        self.open = true;
+        self.left = self.size;
+        if self.size > 1 {
+            self.serializer.emit.mark();
         }
         Ok(())
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn end_batch(&mut self) -> Result<()> {
-        self.batch = 0;
-        Ok(self.serializer.writer.op(if self.single { self.one } else { self.many })?)
+        Ok(self.serializer.emit.op(if self.size == 1 { self.one } else { self.many })?)
     }
 
+    /// The place of the item that was begun last.
+    #[cold]
+    fn index(&self) -> usize {
+        self.before + (self.size - self.left) - 1
+    }
+
+    #[inline(always)]
     fn finish(mut self) -> Result<()> {
-        if self.batch > 0 {
+        if self.open {
             self.end_batch()?;
         }
-        self.serializer.leave();
+        self.serializer.leave()?;
         if self.variant {
             self.serializer.end_variant()?;
         }
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<()> {
-        self.before()?;
+        self.next()?;
         self.serializer.name(key)?;
         match value.serialize(&mut *self.serializer) {
-            Ok(()) => self.after(),
+            Ok(()) => Ok(()),
             Err(error) => Err(error.in_key(key)),
         }
     }
 }
 
 /// A tuple under construction.
-#[derive(Debug)]
-pub struct Tuple<'s, W> {
-    serializer: &'s mut Serializer<W>,
+pub(super) struct Tuple<'s, S> {
+    serializer: &'s mut Serializer<S>,
     len: usize,
     given: usize,
-    variant: Option<&'static str>,
+    variant: bool,
 }
 
-impl<W: io::Write> Tuple<'_, W> {
-    #[inline]
+impl<S: Sink> Tuple<'_, S> {
+    #[inline(always)]
     fn item<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
         let index = self.given;
         self.given += 1;
         value.serialize(&mut *self.serializer).map_err(|error| error.in_item(index))
     }
 
+    #[inline(always)]
     fn finish(self) -> Result<()> {
         let (len, given) = (self.len, self.given);
         if len != given {
@@ -277,14 +443,14 @@ impl<W: io::Write> Tuple<'_, W> {
             return Err(SerdeError::custom(text));
         }
         match len {
-            0 => self.serializer.writer.empty_tuple()?,
-            _ => self.serializer.writer.end_tuple(len)?,
+            0 => self.serializer.emit.empty_tuple(),
+            _ => self.serializer.emit.end_tuple(len),
         }
-        self.serializer.leave();
-        match self.variant {
-            Some(_) => self.serializer.end_variant(),
-            None => Ok(()),
+        self.serializer.leave()?;
+        if self.variant {
+            return self.serializer.end_variant();
         }
+        Ok(())
     }
 }
 
@@ -292,36 +458,41 @@ macro_rules! ints {
     ($($method:ident $int:ty,)*) => {$(
         #[inline]
         fn $method(self, value: $int) -> Result<()> {
-            self.int(value.into())
+            self.emit.int(value.into());
+            Ok(())
         }
     )*};
 }
 
-impl<'s, W: io::Write> ser::Serializer for &'s mut Serializer<W> {
+impl<'s, S: Sink> ser::Serializer for &'s mut Serializer<S> {
     type Ok = ();
     type Error = SerdeError;
-    type SerializeSeq = Batched<'s, W>;
-    type SerializeTuple = Tuple<'s, W>;
-    type SerializeTupleStruct = Tuple<'s, W>;
-    type SerializeTupleVariant = Tuple<'s, W>;
-    type SerializeMap = Batched<'s, W>;
-    type SerializeStruct = Batched<'s, W>;
-    type SerializeStructVariant = Batched<'s, W>;
+    type SerializeSeq = Batched<'s, S>;
+    type SerializeTuple = Tuple<'s, S>;
+    type SerializeTupleStruct = Tuple<'s, S>;
+    type SerializeTupleVariant = Tuple<'s, S>;
+    type SerializeMap = Batched<'s, S>;
+    type SerializeStruct = Batched<'s, S>;
+    type SerializeStructVariant = Batched<'s, S>;
 
     ints! {
         serialize_i8 i8, serialize_i16 i16, serialize_i32 i32, serialize_i64 i64,
         serialize_u8 u8, serialize_u16 u16, serialize_u32 u32,
     }
 
+    #[inline]
     fn serialize_u64(self, value: u64) -> Result<()> {
         match i64::try_from(value) {
-            Ok(value) => self.int(value),
+            Ok(value) => {
+                self.emit.int(value);
+                Ok(())
+            }
             Err(_) => self.serialize_u128(value.into()),
         }
     }
 
     fn serialize_i128(self, value: i128) -> Result<()> {
-        self.big_int(&value.to_le_bytes())
+        Ok(self.emit.big_int(&value.to_le_bytes())?)
     }
 
     fn serialize_u128(self, value: u128) -> Result<()> {
@@ -330,23 +501,24 @@ impl<'s, W: io::Write> ser::Serializer for &'s mut Serializer<W> {
         for (to, from) in bytes.iter_mut().zip(value.to_le_bytes()) {
             *to = from;
         }
-        self.big_int(&bytes)
+        Ok(self.emit.big_int(&bytes)?)
     }
 
     #[inline]
     fn serialize_bool(self, value: bool) -> Result<()> {
-        self.writer.boundary()?;
-        Ok(self.writer.bool(value)?)
+        self.emit.bool(value);
+        Ok(())
     }
 
+    #[inline]
     fn serialize_f32(self, value: f32) -> Result<()> {
         self.serialize_f64(value.into())
     }
 
     #[inline]
     fn serialize_f64(self, value: f64) -> Result<()> {
-        self.writer.boundary()?;
-        Ok(self.writer.float(value)?)
+        self.emit.float(value);
+        Ok(())
     }
 
     fn serialize_char(self, value: char) -> Result<()> {
@@ -355,16 +527,17 @@ impl<'s, W: io::Write> ser::Serializer for &'s mut Serializer<W> {
 
     #[inline]
     fn serialize_str(self, value: &str) -> Result<()> {
-        self.writer.boundary()?;
-        Ok(self.writer.str(value.into())?)
+        if value.len() > 0xff {
+            return self.long_str(value);
+        }
+        Ok(self.emit.str(value.into())?)
     }
 
     fn serialize_bytes(self, value: &[u8]) -> Result<()> {
-        self.writer.boundary()?;
-        if self.writer.protocol() < 3 {
-            return self.encoded_bytes(value);
+        if value.len() > 0xff || self.emit.protocol() < 3 {
+            return self.long_bytes(value);
         }
-        Ok(self.writer.bytes(value)?)
+        Ok(self.emit.bytes(value)?)
     }
 
     #[inline]
@@ -379,8 +552,8 @@ impl<'s, W: io::Write> ser::Serializer for &'s mut Serializer<W> {
 
     #[inline]
     fn serialize_unit(self) -> Result<()> {
-        self.writer.boundary()?;
-        Ok(self.writer.none()?)
+        self.emit.none();
+        Ok(())
     }
 
     fn serialize_unit_struct(self, _name: &'static str) -> Result<()> {
@@ -396,6 +569,7 @@ impl<'s, W: io::Write> ser::Serializer for &'s mut Serializer<W> {
         self.name(variant)
     }
 
+    #[inline]
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
         _name: &'static str,
@@ -416,15 +590,18 @@ impl<'s, W: io::Write> ser::Serializer for &'s mut Serializer<W> {
         self.end_variant()
     }
 
-    fn serialize_seq(self, len: Option<usize>) -> Result<Batched<'s, W>> {
+    #[inline]
+    fn serialize_seq(self, len: Option<usize>) -> Result<Batched<'s, S>> {
         self.list(len)
     }
 
-    fn serialize_tuple(self, len: usize) -> Result<Tuple<'s, W>> {
+    #[inline]
+    fn serialize_tuple(self, len: usize) -> Result<Tuple<'s, S>> {
         self.tuple(len)
     }
 
-    fn serialize_tuple_struct(self, _name: &'static str, len: usize) -> Result<Tuple<'s, W>> {
+    #[inline]
+    fn serialize_tuple_struct(self, _name: &'static str, len: usize) -> Result<Tuple<'s, S>> {
         self.tuple(len)
     }
 
@@ -434,16 +611,18 @@ impl<'s, W: io::Write> ser::Serializer for &'s mut Serializer<W> {
         _index: u32,
         variant: &'static str,
         len: usize,
-    ) -> Result<Tuple<'s, W>> {
+    ) -> Result<Tuple<'s, S>> {
         self.start_variant(variant)?;
-        Ok(Tuple { variant: Some(variant), ..self.tuple(len)? })
+        Ok(Tuple { variant: true, ..self.tuple(len)? })
     }
 
-    fn serialize_map(self, len: Option<usize>) -> Result<Batched<'s, W>> {
+    #[inline]
+    fn serialize_map(self, len: Option<usize>) -> Result<Batched<'s, S>> {
         self.dict(len)
     }
 
-    fn serialize_struct(self, _name: &'static str, len: usize) -> Result<Batched<'s, W>> {
+    #[inline]
+    fn serialize_struct(self, _name: &'static str, len: usize) -> Result<Batched<'s, S>> {
         self.dict(Some(len))
     }
 
@@ -453,52 +632,53 @@ impl<'s, W: io::Write> ser::Serializer for &'s mut Serializer<W> {
         _index: u32,
         variant: &'static str,
         len: usize,
-    ) -> Result<Batched<'s, W>> {
+    ) -> Result<Batched<'s, S>> {
         self.start_variant(variant)?;
         Ok(Batched { variant: true, ..self.dict(Some(len))? })
     }
 }
 
-impl<W: io::Write> ser::SerializeSeq for Batched<'_, W> {
+impl<S: Sink> ser::SerializeSeq for Batched<'_, S> {
     type Ok = ();
     type Error = SerdeError;
 
     #[inline]
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
-        self.before()?;
+        self.next()?;
         match value.serialize(&mut *self.serializer) {
-            Ok(()) => self.after(),
-            Err(error) => Err(error.in_item(self.index)),
+            Ok(()) => Ok(()),
+            Err(error) => Err(error.in_item(self.index())),
         }
     }
 
+    #[inline]
     fn end(self) -> Result<()> {
         self.finish()
     }
 }
 
-impl<W: io::Write> ser::SerializeMap for Batched<'_, W> {
+impl<S: Sink> ser::SerializeMap for Batched<'_, S> {
     type Ok = ();
     type Error = SerdeError;
 
     #[inline]
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<()> {
-        self.before()?;
+        self.next()?;
         key.serialize(&mut *self.serializer)
     }
 
     #[inline]
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
-        value.serialize(&mut *self.serializer)?;
-        self.after()
+        value.serialize(&mut *self.serializer)
     }
 
+    #[inline]
     fn end(self) -> Result<()> {
         self.finish()
     }
 }
 
-impl<W: io::Write> ser::SerializeStruct for Batched<'_, W> {
+impl<S: Sink> ser::SerializeStruct for Batched<'_, S> {
     type Ok = ();
     type Error = SerdeError;
 
@@ -511,15 +691,17 @@ impl<W: io::Write> ser::SerializeStruct for Batched<'_, W> {
         self.field(key, value)
     }
 
+    #[inline]
     fn end(self) -> Result<()> {
         self.finish()
     }
 }
 
-impl<W: io::Write> ser::SerializeStructVariant for Batched<'_, W> {
+impl<S: Sink> ser::SerializeStructVariant for Batched<'_, S> {
     type Ok = ();
     type Error = SerdeError;
 
+    #[inline]
     fn serialize_field<T: Serialize + ?Sized>(
         &mut self,
         key: &'static str,
@@ -528,6 +710,7 @@ impl<W: io::Write> ser::SerializeStructVariant for Batched<'_, W> {
         self.field(key, value)
     }
 
+    #[inline]
     fn end(self) -> Result<()> {
         self.finish()
     }
@@ -535,7 +718,7 @@ impl<W: io::Write> ser::SerializeStructVariant for Batched<'_, W> {
 
 macro_rules! tuples {
     ($($trait:ident $method:ident,)*) => {$(
-        impl<W: io::Write> ser::$trait for Tuple<'_, W> {
+        impl<S: Sink> ser::$trait for Tuple<'_, S> {
             type Ok = ();
             type Error = SerdeError;
 
