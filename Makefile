@@ -5,6 +5,7 @@
 #   make demo          split, map, save and load a real table of flights
 #   make test          every test and lint, Rust and Python, on every Python found
 #   make docs          the documentation in target/site/, the Rust reference included
+#   make deny          licences, sources and banned crates of all that picklet is built from
 #   make wheels        dist/*.whl for every Python found, each installed and tried alone
 #   make sanitize      mutated pickles under AddressSanitizer and the debug allocator
 #   make corpora       every real pickle of some packages, fetched from the network, is read
@@ -31,7 +32,7 @@ export PICKLET_PYTHON := $(CURDIR)/$(BIN)/python
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 PYTHON_SOURCES := $(shell find crates/picklet-python/python -name '*.py' -o -name '*.pyi') pyproject.toml
 
-.PHONY: build demo test test-rust test-python test-interpreters lint docs wheels sanitize corpora \
+.PHONY: build demo test test-rust test-python test-interpreters lint docs deny wheels sanitize corpora \
   bench fuzz test-torch test-engines clean
 
 build: $(VENV)/installed target/release/picklet
@@ -95,6 +96,12 @@ docs: build $(VENV)/docs-tools
 	  -p picklet-codec -p picklet-segments -p picklet-tiles -p picklet -p picklet-cli
 	@rm -rf target/site/rust && cp -r target/doc target/site/rust
 	@echo "target/site/index.html"
+
+# What deny.toml allows. The advisories need a database that is fetched from elsewhere; RELEASE.md
+# asks for them. Unoptimised, because building cargo-deny takes longer than what it does.
+deny:
+	@cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked --debug
+	cargo deny --offline --log-level error check bans licenses sources
 
 # A wheel for each interpreter of the machine, installed where nothing else is, and tried there.
 wheels: $(VENV)/build-tools

@@ -227,6 +227,21 @@ fn a_python_without_picklet_is_told_apart() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_python_too_old_for_picklet_is_told_apart() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = folder();
+    fs::write(dir.path().join("a.pickle"), numbers(9)).unwrap();
+    run(dir.path(), ["split", "a.pickle", "-o", "in"]).good();
+    let old = dir.path().join("python3.8");
+    let script = "#!/bin/sh\ncase $1 in -c) echo 3.8 ;; *) echo 'No module named picklet' >&2; exit 1 ;; esac\n";
+    fs::write(&old, script).unwrap();
+    fs::set_permissions(&old, fs::Permissions::from_mode(0o755)).unwrap();
+    let args = ["map", "in", "-o", "out", "--call", "a:b", "--python", "./python3.8"];
+    run(dir.path(), args).refused(&["Python 3.11 or newer", "is Python 3.8", "--python"]);
+}
+
+#[test]
 fn a_python_function_maps_segments() {
     let dir = folder();
     if !workers_start(dir.path()) {

@@ -69,7 +69,9 @@ fn os_error(py: Python<'_>, action: &str, path: &Path, source: &io::Error) -> Py
                 .and_then(|os| os.call_method1("strerror", (code,)))
                 .and_then(|text| text.extract::<String>())
                 .unwrap_or_else(|_| source.to_string());
-            PyOSError::new_err((code, format!("cannot {action}: {said}"), path.to_owned()))
+            // As text: a `Path` would show as `PosixPath('…')` in the message.
+            let name = path.as_os_str().to_owned();
+            PyOSError::new_err((code, format!("cannot {action}: {said}"), name))
         }
         None => PyOSError::new_err(format!("cannot {action} {}: {source}", path.display())),
     }

@@ -178,3 +178,8 @@ def test_the_console_script_is_the_program():
     script = pathlib.Path(sys.executable).with_name("picklet")
     done = subprocess.run([script, "--version"], capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("picklet "), done.stderr
+
+
+def test_a_file_that_is_not_there_is_named_as_it_was_given():
+    with pytest.raises(FileNotFoundError, match=r"No such file or directory: '없는 파일.pickle'$"):
+        picklet.split("없는 파일.pickle", "out")

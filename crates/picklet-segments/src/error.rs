@@ -42,7 +42,7 @@ pub enum Error {
     #[error("{}: no such directory; make one with `picklet split`", Shown(.0))]
     NoDirectory(PathBuf),
     /// The path is there and is no directory.
-    #[error("{}: is a file, and a segments directory is needed here", Shown(.0))]
+    #[error("{}: is a file, and a segments directory is needed here; `picklet split` makes one of a pickle", Shown(.0))]
     NotADirectory(PathBuf),
     /// The directory is there and holds neither a manifest nor a segment.
     #[error("{}: holds no segments (no segments.json and no *.pickle); make some with `picklet split`", Shown(.0))]

@@ -55,6 +55,9 @@ impl PythonWorkers {
     }
 }
 
+/// The oldest Python that picklet can be installed for, as in pyproject.toml.
+const OLDEST_PYTHON: (u32, u32) = (3, 11);
+
 /// How long a worker may take to come up: interpreter, imports of the function's module.
 const START_LIMIT: Duration = Duration::from_secs(600);
 
@@ -273,6 +276,13 @@ impl<'a> PythonCrew<'a> {
         let last = tail.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
         let missing = ["No module named picklet", "No module named 'picklet"];
         if missing.iter().any(|text| last.contains(text)) {
+            if let Some(version) = too_old(&self.workers.python) {
+                return Error::usage(format!(
+                    "picklet needs Python {}.{} or newer, and {python:?} is Python {version}; name \
+                     another interpreter with --python",
+                    OLDEST_PYTHON.0, OLDEST_PYTHON.1
+                ));
+            }
             return Error::usage(format!(
                 "picklet is not installed for the Python interpreter {python:?}; run `{python} -m \
                  pip install picklet`, or name another interpreter with --python"
@@ -281,6 +291,17 @@ impl<'a> PythonCrew<'a> {
         let last = if last.is_empty() { String::new() } else { format!(": {}", last.trim()) };
         Error::usage(format!("a worker of {python:?} did not start: {how}{last}"))
     }
+}
+
+/// The version of an interpreter for which there is no picklet to install.
+fn too_old(python: &OsString) -> Option<String> {
+    // Every Python since 2.0 understands this.
+    let ask = ["-c", "import sys; print('%d.%d' % tuple(sys.version_info[:2]))"];
+    let said = Command::new(python).args(ask).stdin(Stdio::null()).output().ok()?;
+    let version = String::from_utf8(said.stdout).ok()?.trim().to_owned();
+    let (major, minor) = version.split_once('.')?;
+    let numbers = (major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?);
+    (numbers < OLDEST_PYTHON).then_some(version)
 }
 
 fn write_tasks(mut stdin: impl Write, hello: &[u8], inbox: &mpsc::Receiver<Vec<u8>>) {
