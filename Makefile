@@ -18,7 +18,7 @@ ENGINES := .venv-engines
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS ?= read write dis optimize value scan
+FUZZ_TARGETS ?= read write dis optimize value scan split merge
 
 # pyo3's build script and the tests that ask CPython use the same interpreter.
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
@@ -108,6 +108,8 @@ $(VENV)/bench-tools: $(VENV)/build-tools
 bench: build $(VENV)/test-tools $(VENV)/bench-tools
 	rm -rf target/bench
 	$(BIN)/python crates/picklet-bench/python/main_job.py
+	cargo build --release --quiet --package picklet-bench --bin copy_with_digest
+	$(BIN)/python crates/picklet-bench/python/split_speed.py
 	$(BIN)/python crates/picklet-bench/python/codec.py
 	$(BIN)/python crates/picklet-bench/python/map_cost.py
 	$(BIN)/python crates/picklet-bench/python/tiles.py

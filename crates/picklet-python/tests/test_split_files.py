@@ -178,3 +178,21 @@ def test_the_console_script_is_the_program():
     script = pathlib.Path(sys.executable).with_name("picklet")
     done = subprocess.run([script, "--version"], capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("picklet "), done.stderr
+
+
+@pytest.mark.parametrize("cut", [{"count": 70}, {"size": 900}, {"parts": 3}], ids=str)
+@pytest.mark.parametrize("name", SOURCES)
+def test_segments_are_cut_anew_without_being_merged(name, cut):
+    source = SOURCES[name]
+    pathlib.Path("source.pickle").write_bytes(pickle.dumps(source))
+    segments = picklet.split("source.pickle", "in", count=64)
+    anew = segments.resplit("out", names=lambda index: f"새 {index}", **cut)
+    assert anew.load() == source
+    assert {type(pickle.loads(p.read_bytes())) for p in anew.paths} == {type(source)}
+    assert anew.paths[1].name == "새 1.pickle"
+    assert segments.load() == source
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        segments.resplit("out", **cut)
+    assert segments.resplit("out", overwrite=True, count=1000).load() == source
+    with pytest.raises(ValueError, match="another directory"):
+        segments.resplit("in", overwrite=True)
