@@ -23,7 +23,7 @@ TORCH := .venv-torch
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS ?= read write dis optimize value serde scan
+FUZZ_TARGETS ?= read write dis optimize value serde scan split merge
 
 # pyo3's build script and the tests that ask CPython use the same interpreter.
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
@@ -138,6 +138,8 @@ $(SCANNERS)/installed: pyproject.toml
 bench: build $(VENV)/test-tools $(VENV)/bench-tools $(SCANNERS)/installed
 	rm -rf target/bench
 	$(BIN)/python crates/picklet-bench/python/main_job.py
+	cargo build --release --quiet --package picklet-bench --bin copy_with_digest
+	$(BIN)/python crates/picklet-bench/python/split_speed.py
 	$(BIN)/python crates/picklet-bench/python/codec.py
 	$(BIN)/python crates/picklet-bench/python/map_cost.py
 	$(BIN)/python crates/picklet-bench/python/tiles.py

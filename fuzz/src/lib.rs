@@ -4,9 +4,10 @@
 
 mod serde_target;
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
+use std::path::{Path, PathBuf};
 
-use picklet::{Value, json, repr};
+use picklet::{Kind, Value, ValueRef, json, repr};
 use picklet_codec::policy::Policy;
 use picklet_codec::scan as scanner;
 use picklet_codec::{
@@ -14,6 +15,10 @@ use picklet_codec::{
     Reader, Result, StreamReader, Writer, run,
 };
 pub use serde_target::serde;
+use picklet_segments::{
+    EntryMeta, Existing, Header, Input, Location, MergeOptions, Segments, SegmentsWriter, Shared,
+    SplitOptions, Target,
+};
 
 /// Reads `data` as a pickle from a slice and from a stream that drips, and runs it: the answers
 /// must agree, places must follow one another, and nothing may panic.
@@ -256,6 +261,142 @@ pub fn scan(data: &[u8]) {
     }
 }
 
+/// Splits `data`, cuts the segments anew and merges them: where the full reader understands it as a
+/// container, what comes out of each has its items, in their order, and is of its type.
+pub fn split(data: &[u8]) {
+    let Some((first, pickle)) = data.split_first() else { return };
+    let target = match first % 3 {
+        0 => Target::Items(u64::from(first / 3 % 7) + 1),
+        1 => Target::Bytes(u64::from(*first) + 1),
+        _ => Target::Parts(u64::from(first / 3 % 5) + 1),
+    };
+    let folder = Folder::new();
+    let options = SplitOptions { target, shared: Shared::Copy, ..SplitOptions::default() };
+    let input = Input::bytes("fuzz", pickle.to_vec());
+    let report = picklet_segments::split(&input, &folder.location("in"), &options);
+    let Ok(report) = report else {
+        assert!(!folder.path("in/segments.json").exists(), "an error and a manifest");
+        return;
+    };
+    let Ok(value) = Value::from_slice(pickle) else { return };
+    let Some(want) = items(value.root()) else { return };
+    assert_alike(&joined(&report.segments), &want, &value, pickle);
+    let anew = SplitOptions { target: Target::Items(3), ..options };
+    let anew = picklet_segments::resplit(&report.segments, &folder.location("anew"), &anew);
+    let anew = anew.unwrap_or_else(|error| panic!("{error}: {}", pickle.escape_ascii()));
+    assert_alike(&joined(&anew.segments), &want, &value, pickle);
+    let mut whole = Vec::new();
+    picklet_segments::merge(&anew.segments, &mut whole, &MergeOptions::default())
+        .unwrap_or_else(|error| panic!("{error}: {}", pickle.escape_ascii()));
+    let merged = Value::from_slice(&whole)
+        .unwrap_or_else(|error| panic!("{error}: {}", whole.escape_ascii()));
+    assert_alike(&items(merged.root()).unwrap_or_default(), &want, &value, pickle);
+}
+
+/// Merges two pickles that `data` holds as segments of one directory: where the full reader
+/// understands both, the merged one has the items of both.
+pub fn merge(data: &[u8]) {
+    let Some((first, pickles)) = data.split_first() else { return };
+    let cut = Value::from_prefix(pickles, Limits::default())
+        .map_or(pickles.len() * usize::from(*first) / 256, |(_, end)| end);
+    let parts = [&pickles[..cut], &pickles[cut..]];
+    let values = parts.map(|part| Value::from_slice(part).ok());
+    let held = values.each_ref().map(|value| value.as_ref().and_then(|v| items(v.root())));
+    let kind = match values[0].as_ref().map(Value::kind) {
+        Some(Kind::Tuple(_)) => picklet_segments::Kind::Tuple,
+        Some(Kind::Dict(_)) => picklet_segments::Kind::Dict,
+        Some(Kind::Set(_)) => picklet_segments::Kind::Set,
+        Some(Kind::FrozenSet(_)) => picklet_segments::Kind::Frozenset,
+        _ if first % 4 == 0 => picklet_segments::Kind::Objects,
+        _ => picklet_segments::Kind::List,
+    };
+    let folder = Folder::new();
+    let header = Header::new(kind, "fuzz");
+    let mut writer = SegmentsWriter::create(&folder.location("in"), Existing::Refuse, header)
+        .expect("a new folder can be written");
+    for (index, part) in parts.into_iter().enumerate() {
+        let mut draft = writer.draft(&format!("data-{index}")).expect("a name");
+        draft.write_all(part).expect("memory can be written");
+        let meta = EntryMeta { index: index as u64, ..EntryMeta::default() };
+        writer.commit(draft, meta).expect("memory can be written");
+    }
+    let segments = writer.finish().expect("memory can be written");
+    let mut whole = Vec::new();
+    let merged = picklet_segments::merge(&segments, &mut whole, &MergeOptions::default());
+    let [Some(one), Some(two)] = values else { return };
+    let want = match (kind, held) {
+        (picklet_segments::Kind::Objects, _) => Some(vec![text(one.root()), text(two.root())]),
+        (_, [Some(one), Some(two)]) => Some([one, two].concat()),
+        _ => None,
+    };
+    if let (Ok(_), Some(want)) = (merged, want) {
+        let merged = Value::from_slice(&whole)
+            .unwrap_or_else(|error| panic!("{error}: {}", whole.escape_ascii()));
+        assert_alike(&items(merged.root()).unwrap_or_default(), &want, &merged, pickles);
+    }
+}
+
+/// The same items in the same order. Keys of a dict and items of a set that come twice count once
+/// where they are together, and more often where they are not.
+fn assert_alike(got: &[String], want: &[String], value: &Value, pickle: &[u8]) {
+    let keyed = matches!(value.kind(), Kind::Dict(_) | Kind::Set(_) | Kind::FrozenSet(_));
+    if keyed && got.len() != want.len() {
+        let (few, many) = if got.len() < want.len() { (got, want) } else { (want, got) };
+        assert!(few.iter().all(|item| many.contains(item)), "{}", pickle.escape_ascii());
+    } else {
+        assert_eq!(got, want, "{}", pickle.escape_ascii());
+    }
+}
+
+/// A folder in memory, where there is such a place.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Folder {
+        let memory = Path::new("/dev/shm");
+        let folder =
+            if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        Folder(folder.expect("a folder can be made"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn location(&self, name: &str) -> Location {
+        Location::local(self.path(name))
+    }
+}
+
+fn text(value: ValueRef<'_>) -> String {
+    repr::repr(value, 2000)
+}
+
+/// The items of a built-in container as text.
+fn items(value: ValueRef<'_>) -> Option<Vec<String>> {
+    match value.kind() {
+        Kind::List(items) | Kind::Tuple(items) | Kind::Set(items) | Kind::FrozenSet(items) => {
+            Some(items.map(text).collect())
+        }
+        Kind::Dict(pairs) => {
+            Some(pairs.map(|(key, value)| format!("{}: {}", text(key), text(value))).collect())
+        }
+        _ => None,
+    }
+}
+
+/// The items of all segments.
+fn joined(segments: &Segments) -> Vec<String> {
+    let mut all = Vec::new();
+    for index in 0..segments.len() {
+        let pickle = segments.read(index).expect("a segment that was just written");
+        let value = Value::from_slice(&pickle)
+            .unwrap_or_else(|error| panic!("{error}: {}", pickle.escape_ascii()));
+        all.extend(items(value.root()).expect("a segment of the source's type"));
+    }
+    all
+}
+
 /// A source that is not in memory.
 struct Pieces<'a>(&'a [u8]);
 
@@ -335,6 +476,11 @@ mod tests {
             super::value(&data);
             super::scan(&data);
             super::serde(&data);
+            for first in [0, 1, 2, 5, 40, 100] {
+                let with_first = [&[first], data.as_slice()].concat();
+                super::split(&with_first);
+                super::merge(&[with_first, data.clone()].concat());
+            }
             count += 1;
         }
         assert!(count > 50, "{count} seeds");

@@ -76,9 +76,3 @@ pub(crate) fn end_of(input: &Input, start: u64) -> Result<u64> {
         })?;
     Ok(summary.end)
 }
-
-/// One segment, to be read in parts.
-pub(crate) fn segment(segments: &Segments, index: usize) -> Result<Input> {
-    let name = segments.path(index)?.to_string_lossy().into_owned();
-    Ok(Input::read_at(name, segments.open_segment(index)?)?)
-}

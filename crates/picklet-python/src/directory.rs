@@ -283,7 +283,15 @@ impl Open {
 
 /// The kind of this name.
 fn kind_of(kind: &str) -> PyResult<Kind> {
-    let kinds = [Kind::List, Kind::Tuple, Kind::Dict, Kind::Set, Kind::Frozenset, Kind::Objects];
+    let kinds = [
+        Kind::List,
+        Kind::Tuple,
+        Kind::Dict,
+        Kind::Set,
+        Kind::Frozenset,
+        Kind::Array,
+        Kind::Objects,
+    ];
     let found = kinds.into_iter().find(|known| known.as_str() == kind);
     found.ok_or_else(|| PyValueError::new_err(format!("there is no kind {kind:?}")))
 }

@@ -4,7 +4,10 @@
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
-use picklet_segments::{Extracted, Input, MergeOptions, Names, Shared, SplitOptions, Target};
+use picklet_segments::{
+    Compression, Error, Existing, Extracted, Input, MergeOptions, Names, Shared, SplitOptions,
+    Target,
+};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -42,7 +45,47 @@ struct Options {
     made_by: String,
 }
 
+/// The options that had to be checked.
+struct Plan {
+    target: Target,
+    shared: Shared,
+    existing: Existing,
+    compression: Option<Compression>,
+}
+
+impl Plan {
+    fn options<'o>(
+        &self,
+        given: &'o Options,
+        by: &'o dyn Fn(u64, u64) -> picklet_segments::Result<String>,
+    ) -> SplitOptions<'o> {
+        SplitOptions {
+            target: self.target,
+            names: match &given.names {
+                Some(Naming::Listed(names)) => Names::Listed(names),
+                Some(Naming::By(_)) => Names::By(by),
+                None => Names::Numbered(&given.name),
+            },
+            shared: self.shared,
+            compression: self.compression,
+            sha256: given.sha256,
+            existing: self.existing,
+            made_by: Some(&given.made_by),
+            ..SplitOptions::default()
+        }
+    }
+}
+
 impl Options {
+    fn plan(&self) -> PyResult<Plan> {
+        Ok(Plan {
+            target: self.target()?,
+            shared: self.shared()?,
+            existing: existing_of(&self.existing)?,
+            compression: compression_of(self.compress.as_deref())?,
+        })
+    }
+
     fn target(&self) -> PyResult<Target> {
         match (self.count, self.size, self.parts) {
             (Some(items), None, None) => Ok(Target::Items(items)),
@@ -64,15 +107,17 @@ impl Options {
     }
 }
 
-/// Splits a path or a file object; gives the lines that the user should read.
+/// What the user should read, and what an object that is no container is: a noun and the message
+/// of the error.
+type Told = (Vec<String>, Option<(String, String)>);
+
+/// Splits a path or a file object. What is no container and no array is told and not raised.
 #[pyfunction]
-fn split(py: Python<'_>, source: Source, out: PathBuf, options: Options) -> PyResult<Vec<String>> {
+fn split(py: Python<'_>, source: Source, out: PathBuf, options: Options) -> PyResult<Told> {
     let raised = Raised::default();
-    let (target, shared) = (options.target()?, options.shared()?);
-    let existing = existing_of(&options.existing)?;
-    let compression = compression_of(options.compress.as_deref())?;
+    let plan = options.plan()?;
     let out = location(out).or_raise(py)?;
-    let work = || {
+    let result = py.detach(|| {
         let input = match source {
             Source::Path(path) => Input::open(path)?,
             Source::File(file) => {
@@ -81,24 +126,38 @@ fn split(py: Python<'_>, source: Source, out: PathBuf, options: Options) -> PyRe
             }
         };
         let by = |index: u64, _first: u64| raised.ask(&options.names, index);
-        let how = SplitOptions {
-            target,
-            names: match &options.names {
-                Some(Naming::Listed(names)) => Names::Listed(names),
-                Some(Naming::By(_)) => Names::By(&by),
-                None => Names::Numbered(&options.name),
+        let interrupt = || raised.interrupted();
+        let how = SplitOptions { interrupt: &interrupt, ..plan.options(&options, &by) };
+        match picklet_segments::split(&input, &out, &how) {
+            Ok(report) => Ok((report.warnings, None)),
+            Err(error) => match &error {
+                Error::NotAContainer { what, .. } => {
+                    Ok((Vec::new(), Some((what.clone(), error.to_string()))))
+                }
+                _ => Err(error),
             },
-            shared,
-            compression,
-            sha256: options.sha256,
-            existing,
-            made_by: Some(&options.made_by),
-            interrupt: &|| raised.interrupted(),
-            ..SplitOptions::default()
-        };
-        picklet_segments::split(&input, &out, &how).map(|report| report.warnings)
-    };
-    let result = py.detach(work);
+        }
+    });
+    raised.or(py, result)
+}
+
+/// Cuts segments anew; gives the lines that the user should read.
+#[pyfunction]
+fn resplit(
+    py: Python<'_>,
+    directory: &Directory,
+    out: PathBuf,
+    options: Options,
+) -> PyResult<Vec<String>> {
+    let raised = Raised::default();
+    let plan = options.plan()?;
+    let out = location(out).or_raise(py)?;
+    let result = py.detach(|| {
+        let by = |index: u64, _first: u64| raised.ask(&options.names, index);
+        let interrupt = || raised.interrupted();
+        let how = SplitOptions { interrupt: &interrupt, ..plan.options(&options, &by) };
+        picklet_segments::resplit(&directory.segments, &out, &how).map(|report| report.warnings)
+    });
     raised.or(py, result)
 }
 
@@ -178,6 +237,21 @@ fn extract<'py>(
     Ok(PyBytes::new(py, &pickle.or_raise(py)?))
 }
 
+/// A pickle with only the rows `start` to `stop` of one segment that is an array; `None` when it is
+/// no array whose rows are ranges of bytes.
+#[pyfunction]
+fn extract_rows<'py>(
+    py: Python<'py>,
+    directory: &Directory,
+    index: usize,
+    start: u64,
+    stop: u64,
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let rows = py
+        .detach(|| picklet_segments::extract_rows(&directory.segments.input(index)?, start..stop));
+    Ok(rows.or_raise(py)?.map(|pickle| PyBytes::new(py, &pickle)))
+}
+
 /// The pairs of a dict's segment whose key may be the text `key`.
 #[pyfunction]
 fn find_key(py: Python<'_>, directory: &Directory, index: usize, key: &str) -> PyResult<Vec<u64>> {
@@ -202,6 +276,8 @@ fn merge(py: Python<'_>, directory: &Directory, file: Py<PyAny>) -> PyResult<()>
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(split, module)?)?;
     module.add_function(wrap_pyfunction!(extract, module)?)?;
+    module.add_function(wrap_pyfunction!(extract_rows, module)?)?;
     module.add_function(wrap_pyfunction!(find_key, module)?)?;
-    module.add_function(wrap_pyfunction!(merge, module)?)
+    module.add_function(wrap_pyfunction!(merge, module)?)?;
+    module.add_function(wrap_pyfunction!(resplit, module)?)
 }

@@ -183,3 +183,21 @@ def test_the_console_script_is_the_program():
 def test_a_file_that_is_not_there_is_named_as_it_was_given():
     with pytest.raises(FileNotFoundError, match=r"No such file or directory: '없는 파일.pickle'$"):
         picklet.split("없는 파일.pickle", "out")
+
+
+@pytest.mark.parametrize("cut", [{"count": 70}, {"size": 900}, {"parts": 3}], ids=str)
+@pytest.mark.parametrize("name", SOURCES)
+def test_segments_are_cut_anew_without_being_merged(name, cut):
+    source = SOURCES[name]
+    pathlib.Path("source.pickle").write_bytes(pickle.dumps(source))
+    segments = picklet.split("source.pickle", "in", count=64)
+    anew = segments.resplit("out", names=lambda index: f"새 {index}", **cut)
+    assert anew.load() == source
+    assert {type(pickle.loads(p.read_bytes())) for p in anew.paths} == {type(source)}
+    assert anew.paths[1].name == "새 1.pickle"
+    assert segments.load() == source
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        segments.resplit("out", **cut)
+    assert segments.resplit("out", overwrite=True, count=1000).load() == source
+    with pytest.raises(ValueError, match="another directory"):
+        segments.resplit("in", overwrite=True)

@@ -222,10 +222,10 @@ def test_mistakes_are_told(what):
 
 def test_a_data_frame_is_not_taken_for_its_column_names():
     pandas = pytest.importorskip("pandas")
-    with pytest.raises(TypeError, match="DataFrame is one object"):
-        picklet.split(pandas.DataFrame({"a": [1]}), "out")
-    with pytest.raises(TypeError, match="ndarray is one object"):
-        picklet.split(pandas.Series([1]).to_numpy(), "out")
+    segments = picklet.split(pandas.DataFrame({"a": [1, 2]}), "out", count=1)
+    assert [segment["a"].tolist() for segment in segments] == [[1], [2]]
+    with pytest.raises(TypeError, match="no rows"):
+        picklet.split(pandas.Series([1]).to_numpy().sum(), "other")
 
 
 def test_a_directory_that_is_not_empty_is_refused():

@@ -58,7 +58,7 @@ impl Cat {
                 continue;
             }
             let pickle = if entry.items.is_none_or(|items| items > left) {
-                extract(&source::segment(segments, index)?, 0..left)?
+                extract(&segments.input(index)?, 0..left)?
             } else {
                 segments.read(index)?
             };

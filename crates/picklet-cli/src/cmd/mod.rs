@@ -20,8 +20,10 @@ mod merge;
 mod optimize;
 mod preview;
 mod repair;
+mod resplit;
 mod run;
 mod scan;
+mod slice;
 mod split;
 mod stitch;
 mod tiles;
@@ -36,6 +38,7 @@ pub(crate) enum Command {
     Map(map::Map),
     Run(run::Run),
     Merge(merge::Merge),
+    Resplit(resplit::Resplit),
     Stitch(stitch::Stitch),
     Preview(preview::Preview),
     Ls(ls::Ls),
@@ -59,6 +62,7 @@ impl Command {
             Command::Run(command) => command.run(session),
             Command::Map(command) => command.run(session),
             Command::Merge(command) => command.run(session),
+            Command::Resplit(command) => command.run(session),
             Command::Stitch(command) => command.run(session),
             Command::Preview(command) => command.run(session),
             Command::Cat(command) => command.run(session),

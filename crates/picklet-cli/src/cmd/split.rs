@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 use picklet_segments::{
-    Compression, Error, Existing, Format, Input, Location, Names, Progress, Shared, SplitOptions,
-    SplitReport, Target, parse_size, split,
+    Compression, Error, Existing, Format, Input, Location, Names, Progress, Segments, Shared,
+    SharedCounts, SplitOptions, SplitReport, Target, parse_size, split,
 };
 use serde_json::json;
 
+use super::slice::Loading;
 use super::tiles::Tiles;
 use crate::failure::{Interrupted, Verdict, warn};
 use crate::host::{Session, catch_interrupts};
@@ -30,7 +31,9 @@ Examples:
 /// Cut a pickle into segments, each a plain pickle, without loading it
 ///
 /// Of a pickle that holds a list, tuple, dict or set, each segment is one of the same type. Of a file
-/// of many pickles, or of JSON Lines, each segment is a list of its objects. Objects that are shared
+/// of many pickles, or of JSON Lines, each segment is a list of its objects. A numpy array is cut
+/// along its first axis as ranges of bytes. Other objects (a pandas table) are loaded by Python, safely,
+/// and sliced, and the command says so. Objects that are shared
 /// inside a segment stay shared; those that items of several segments share are in each.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -47,20 +50,49 @@ pub(crate) struct Split {
     stored: StoredArgs,
     #[command(flatten)]
     tiles: Tiles,
-    /// Go on with an interrupted split of the same source; also on a fresh directory
-    #[arg(long, conflicts_with = "overwrite")]
-    resume: bool,
-    /// Replace what an earlier run made; also on a fresh directory
-    #[arg(long)]
-    overwrite: bool,
+    #[command(flatten)]
+    again: Again,
+    #[command(flatten)]
+    loading: Loading,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// How to cut.
+/// What to do with what is in the output directory already.
+#[derive(Debug, Args)]
+pub(crate) struct Again {
+    /// Go on with an interrupted run over the same source; also on a fresh directory
+    #[arg(long, conflicts_with = "overwrite")]
+    resume: bool,
+    /// Replace what an earlier run made; also on a fresh directory
+    #[arg(long)]
+    overwrite: bool,
+}
+
+impl Again {
+    pub(crate) fn existing(&self) -> Existing {
+        match (self.resume, self.overwrite) {
+            (true, _) => Existing::Resume,
+            (_, true) => Existing::Overwrite,
+            _ => Existing::Refuse,
+        }
+    }
+}
+
+/// How to cut a source.
 #[derive(Debug, Args)]
 pub(crate) struct Cut {
+    #[command(flatten)]
+    pub(crate) pieces: Pieces,
+    /// What the source is: pickle, or jsonl; found out from its name and first bytes by default
+    #[arg(long, value_name = "pickle|jsonl", value_parser = format)]
+    format: Option<Format>,
+}
+
+/// What segments are to be.
+#[derive(Debug, Args)]
+pub(crate) struct Pieces {
     /// Bytes in a segment: 64MB is 64,000,000, 64MiB is 67,108,864 [default: 64MB]
     #[arg(long, value_name = "BYTES", value_parser = size, group = "target")]
     size: Option<u64>,
@@ -81,9 +113,41 @@ pub(crate) struct Cut {
     /// [default: twice the source and 64MB]
     #[arg(long, value_name = "BYTES", value_parser = size)]
     copy_limit: Option<u64>,
-    /// What the source is: pickle, or jsonl; found out from its name and first bytes by default
-    #[arg(long, value_name = "pickle|jsonl", value_parser = format)]
-    format: Option<Format>,
+}
+
+impl Pieces {
+    /// What the segments are called.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The same as options.
+    pub(crate) fn options<'o>(
+        &'o self,
+        stored: &Stored<'o>,
+        existing: Existing,
+        progress: &'o dyn Progress,
+        interrupt: &'o (dyn Fn() -> bool + Sync),
+    ) -> SplitOptions<'o> {
+        let target = match (self.size, self.count, self.parts) {
+            (Some(bytes), ..) => Target::Bytes(bytes),
+            (_, Some(items), _) => Target::Items(items),
+            (.., Some(parts)) => Target::Parts(parts),
+            _ => Target::default(),
+        };
+        SplitOptions {
+            target,
+            names: Names::Numbered(&self.name),
+            shared: self.shared,
+            copied_bytes: self.copy_limit,
+            compression: stored.compress,
+            sha256: stored.sha256,
+            made_by: stored.made_by,
+            existing,
+            progress,
+            interrupt,
+        }
+    }
 }
 
 /// How the segments are stored.
@@ -106,7 +170,7 @@ pub(crate) struct Stored<'a> {
 }
 
 impl StoredArgs {
-    fn made_by<'a>(&self, command: &'a str) -> Stored<'a> {
+    pub(super) fn made_by<'a>(&self, command: &'a str) -> Stored<'a> {
         Stored { compress: self.compress, sha256: self.sha256, made_by: Some(command) }
     }
 }
@@ -151,43 +215,76 @@ impl Cut {
 }
 
 impl Split {
+    /// Splits what must be loaded for that.
+    fn sliced(&self, session: &Session<'_>, input: &Input, what: &str) -> Result<SplitReport> {
+        let out = Location::new(&self.out)?;
+        let (pieces, stored) = (&self.how.pieces, &self.stored);
+        let how = json!({
+            "out": out.path(), "count": pieces.count, "size": pieces.size, "parts": pieces.parts,
+            "name": pieces.name, "compress": stored.compress.map(|how| how.to_string()),
+            "sha256": stored.sha256, "resume": self.again.resume,
+            "overwrite": self.again.overwrite,
+        });
+        let warnings = self.loading.slice(input, what, &session.host.python, how)?;
+        let segments = Segments::open(&out)?;
+        let items = segments.items().unwrap_or(0);
+        let shared = SharedCounts::default();
+        Ok(SplitReport { segments, items, resumed: 0, shared, warnings })
+    }
+
     pub(crate) fn run(&self, session: &mut Session<'_>) -> Result<Verdict> {
         let input = self.how.open(&self.source)?;
-        let existing = match (self.resume, self.overwrite) {
-            (true, _) => Existing::Resume,
-            (_, true) => Existing::Overwrite,
-            _ => Existing::Refuse,
-        };
+        let existing = self.again.existing();
         let made_by = session.again(Some("--resume"));
         let stored = self.stored.made_by(&made_by);
         if self.tiles.wanted() {
-            let (out, name) = (&self.out, &self.how.name);
+            let (out, name) = (&self.out, self.how.pieces.name());
             return self.tiles.run(session, input, out, name, &stored, existing, self.json);
         }
         let progress = session.progress("split");
         let report = run(&input, &self.out, &self.how, &stored, existing, &*progress);
         drop(progress);
-        let report = report.map_err(kept_if_interrupted)?;
-        for warning in &report.warnings {
-            warn(warning);
-        }
-        let segments = &report.segments;
-        if self.json {
-            session.json(&json!({
-                "path": self.out.to_string_lossy(),
-                "kind": segments.kind(),
-                "segments": segments.len(),
-                "items": report.items,
-                "bytes": segments.bytes(),
-                "resumed": report.resumed,
-                "shared": report.shared,
-                "warnings": report.warnings,
-            }))?;
-            return Ok(Verdict::Good);
-        }
-        session.line(&summary(&report, &self.out))?;
+        let report = match report {
+            Err(Error::NotAContainer { what, .. }) if can_be_sliced(&what) => {
+                self.sliced(session, &input, &what)?
+            }
+            report => report.map_err(kept_if_interrupted)?,
+        };
+        tell(session, &report, &self.out, self.json)?;
         Ok(Verdict::Good)
     }
+}
+
+/// Whether an object of that kind can have rows or items when it is loaded.
+fn can_be_sliced(what: &str) -> bool {
+    ["an instance", "a numpy", "a pandas", "an array"].iter().any(|noun| what.starts_with(noun))
+        && what != "a numpy scalar"
+}
+
+/// Prints what a split or a resplit did.
+pub(crate) fn tell(
+    session: &mut Session<'_>,
+    report: &SplitReport,
+    out: &Path,
+    json: bool,
+) -> Result<()> {
+    for warning in &report.warnings {
+        warn(warning);
+    }
+    let segments = &report.segments;
+    if json {
+        return session.json(&json!({
+            "path": out.to_string_lossy(),
+            "kind": segments.kind(),
+            "segments": segments.len(),
+            "items": report.items,
+            "bytes": segments.bytes(),
+            "resumed": report.resumed,
+            "shared": report.shared,
+            "warnings": report.warnings,
+        }));
+    }
+    session.line(&summary(report, out))
 }
 
 /// An error, or what Ctrl-C means for a split.
@@ -211,24 +308,7 @@ pub(crate) fn run(
     progress: &dyn Progress,
 ) -> Result<SplitReport, Error> {
     let interrupted = catch_interrupts();
-    let target = match (how.size, how.count, how.parts) {
-        (Some(bytes), ..) => Target::Bytes(bytes),
-        (_, Some(items), _) => Target::Items(items),
-        (.., Some(parts)) => Target::Parts(parts),
-        _ => Target::default(),
-    };
-    let options = SplitOptions {
-        target,
-        names: Names::Numbered(&how.name),
-        shared: how.shared,
-        copied_bytes: how.copy_limit,
-        compression: stored.compress,
-        sha256: stored.sha256,
-        made_by: stored.made_by,
-        existing,
-        progress,
-        interrupt: &interrupted,
-    };
+    let options = how.pieces.options(stored, existing, progress, &interrupted);
     split(input, &Location::new(out)?, &options)
 }
 

@@ -9,14 +9,16 @@ import itertools
 import operator
 import os
 import random
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, SupportsIndex, Unpack, cast, overload
 
-from picklet import _picklet, health, mapping
+from picklet import _picklet, again, health, mapping, tables
 from picklet.health import Repaired, Verified
 from picklet.mapping import MapOptions, Names, OnError, Progress
 from picklet.policy import Allow, LoadRules
+from picklet.targets import Target, existing_of, file_options
 
 if TYPE_CHECKING:
     from picklet.clusters import Engine, Maker
@@ -105,7 +107,8 @@ class Segments(Sequence[Any]):
     @property
     def kind(self) -> str:
         """What the segments hold, and so what :meth:`load` gives: ``list``, ``tuple``,
-        ``dict``, ``set``, ``frozenset``, or ``objects`` where each is an object of its own.
+        ``dict``, ``set``, ``frozenset``, ``array`` for the rows of an array or a table,
+        or ``objects`` where each is an object of its own.
         """
         return self._directory.kind
 
@@ -143,7 +146,7 @@ class Segments(Sequence[Any]):
         return f"<picklet.Segments {self.location!r}: {count}{of}{known}>"
 
     def load(self) -> Any:
-        """Load everything and join it to what was split: a list, a dict …
+        """Load everything and join it to what was split: a list, a dict, an array …
 
         The types of Python's collections stay what they are. Of kind
         ``objects`` it gives the list of the objects.
@@ -159,6 +162,8 @@ class Segments(Sequence[Any]):
                 return tuple(itertools.chain.from_iterable(segments))
             case "frozenset":
                 return frozenset().union(*segments)
+            case "array":
+                return tables.join(list(segments))
             case _:
                 return list(segments)
 
@@ -366,6 +371,58 @@ class Segments(Sequence[Any]):
                 draft.unlink(missing_ok=True)
                 raise
 
+    def resplit(
+        self,
+        out: str | os.PathLike[str],
+        *,
+        count: SupportsIndex | None = None,
+        size: int | str | None = None,
+        parts: SupportsIndex | None = None,
+        name: str = "data",
+        names: Iterable[str] | Callable[[int], str] | None = None,
+        shared: Literal["warn", "error", "copy"] = "warn",
+        compress: Literal["zstd", "gzip"] | None = None,
+        sha256: bool = False,
+        resume: bool = False,
+        overwrite: bool = False,
+    ) -> Segments:
+        """Cut the items anew, into larger or smaller segments in the directory ``out``.
+
+        Nothing is loaded, and no merged pickle is made in between. The options are
+        those of :func:`picklet.split`. Segments of kind ``objects`` come out as lists
+        of these objects. These segments stay as they are.
+
+        >>> import picklet
+        >>> fives = picklet.split(range(10), "five", count=5)
+        >>> list(fives.resplit("four", count=4))
+        [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+        """
+        options = file_options(
+            Target.of(count, size, parts),
+            name,
+            names,
+            shared,
+            compress,
+            sha256,
+            existing_of(resume, overwrite),
+            again.call(
+                f"picklet.open({self.location!r}).resplit",
+                os.fspath(out),
+                count=count,
+                size=size,
+                parts=parts,
+                name=None if name == "data" else name,
+                names=names,
+                shared=None if shared == "warn" else shared,
+                compress=compress,
+                sha256=sha256 or None,
+                resume=True,
+            ),
+        )
+        for warning in _picklet.resplit(self._directory, os.fspath(out), options):
+            warnings.warn(warning, stacklevel=2)
+        return Segments(_picklet.Directory(os.fspath(out)), self._policy)
+
     def append(self, segment: Any, *, name: str | None = None) -> None:
         """Add ``segment`` as one more segment at the end.
 
@@ -522,8 +579,19 @@ class Items:
             return [self._policy.loads(self._directory.read(index))][start:stop]
         if start >= stop:
             return []
+        if self._directory.kind == "array":
+            return list(tables.rows(self._rows(index, start, stop)))
         data = _picklet.extract(self._directory, index, start, stop)
         return list(self._of(self._policy.loads(data)))
+
+    def _rows(self, index: int, start: int, stop: int) -> Any:
+        """Read some rows of a segment: those only, where they are ranges of bytes."""
+        data = _picklet.extract_rows(self._directory, index, start, stop)
+        if data is not None:
+            return self._policy.loads(data)
+        whole = self._policy.loads(self._directory.read(index))
+        cut = tables.cutter(whole)
+        return whole[start:stop] if cut is None else cut(start, stop)
 
     def _of(self, segment: Any) -> Iterable[Any]:
         """Give the items of a loaded segment. Of kind ``objects`` each segment is one item."""
@@ -532,6 +600,8 @@ class Items:
                 return cast("Iterable[Any]", segment.items())
             case "objects":
                 return (segment,)
+            case "array":
+                return tables.rows(segment)
             case _:
                 return cast("Iterable[Any]", segment)
 

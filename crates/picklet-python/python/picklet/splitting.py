@@ -12,43 +12,19 @@ import dataclasses
 import functools
 import io
 import itertools
-import operator
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from pickle import UnpicklingError
 from typing import Any, Literal, NamedTuple, SupportsIndex
 
 from picklet import _picklet, again
 from picklet.policy import Allow, LoadRules
 from picklet.segments import Segments
+from picklet.tables import cutter
+from picklet.targets import Names, Target, existing_of, file_options, list_of_names
 
 __all__ = ["split"]
-
-Names = Iterable[str] | Callable[[Any], str]
-
-DEFAULT_SIZE = 64_000_000
-"""Bytes a segment when the caller names no target."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """Where to cut: exactly one of the three is set."""
-
-    count: int | None
-    size: int | None
-    parts: int | None
-
-    @classmethod
-    def of(
-        cls, count: SupportsIndex | None, size: int | str | None, parts: SupportsIndex | None
-    ) -> Target:
-        """Check that at most one is given; none means segments of 64 MB."""
-        given = [value for value in (count, size, parts) if value is not None]
-        if len(given) > 1:
-            raise ValueError("give one of count=, size= and parts=, not several")
-        if not given:
-            size = DEFAULT_SIZE
-        return cls(_positive("count", count), _bytes(size), _positive("parts", parts))
 
 
 def split(
@@ -77,8 +53,14 @@ def split(
     * a file opened with ``'rb'``, or anything with a ``read`` that gives bytes:
       the same, from where it stands;
     * a list, tuple, dict, set or frozenset. The segments are of the same kind;
+    * a numpy array, a pandas frame, series or index, or a sparse matrix of scipy:
+      the segments are of the same type, each with its share of the rows;
     * any other iterable, a generator too: the segments are lists, and no more
       than one of them is held at a time.
+
+    Of a pickle file that holds one array the rows are cut out as ranges of bytes.
+    Any other object that is no container (a table, an array of objects) is loaded,
+    by the rules of ``allow`` and ``trust``, and sliced, with a warning that says so.
 
     Where to cut: ``count`` items a segment, ``size`` bytes (an integer, or
     ``'64MB'``, ``'64MiB'``), or into ``parts`` segments. Give one of them; with
@@ -111,11 +93,9 @@ def split(
     >>> picklet.split((n * n for n in range(6)), "squares", count=4).load()
     [0, 1, 4, 9, 16, 25]
     """
-    if resume and overwrite:
-        raise ValueError("give resume=True or overwrite=True, not both")
+    existing = existing_of(resume, overwrite)
     target = Target.of(count, size, parts)
     policy = LoadRules.of(allow, trust)
-    existing = "resume" if resume else "overwrite" if overwrite else "refuse"
     folder = os.fspath(out)
     made_by = again.call(
         "picklet.split",
@@ -132,17 +112,18 @@ def split(
         resume=True,
     )
     if _is_file(source):
-        options = {
-            **dataclasses.asdict(target),
-            "name": name,
-            "names": _names_of_file(names),
-            "shared": shared,
-            "compress": compress,
-            "sha256": bool(sha256),
-            "existing": existing,
-            "made_by": made_by,
-        }
-        for warning in _picklet.split(source, folder, options):
+        options = file_options(target, name, names, shared, compress, sha256, existing, made_by)
+        start = _place(source)
+        said, whole = _picklet.split(source, folder, options)
+        if whole is not None:
+            source = _loaded(source, start, *whole, policy)
+            said.append(
+                f"the source holds {whole[0]}, which cannot be cut as bytes: "
+                "all of it was loaded, and sliced in Python"
+            )
+            stored = (existing, compress, bool(sha256), made_by)
+            _split_live(source, folder, target, name, names, stored)
+        for warning in said:
             warnings.warn(warning, stacklevel=2)
     else:
         stored = (existing, compress, bool(sha256), made_by)
@@ -161,17 +142,31 @@ def _is_file(source: Any) -> bool:
     return isinstance(source, (str, os.PathLike)) or hasattr(source, "read")
 
 
-def _names_of_file(names: Names | None) -> list[str] | Callable[[int], str] | None:
-    return names if names is None or callable(names) else _list_of_names(names)
+def _place(source: Any) -> int | None:
+    """Where a file stands, if it can be read again from there."""
+    if isinstance(source, (str, os.PathLike)):
+        return None
+    try:
+        return int(source.tell()) if source.seekable() else None
+    except (AttributeError, OSError):
+        return None
 
 
-def _list_of_names(names: Iterable[str]) -> list[str]:
-    if isinstance(names, str):
-        raise TypeError("names= takes one name for each segment; name= is what all begin with")
-    listed = list(names)
-    if wrong := [name for name in listed if not isinstance(name, str)]:
-        raise TypeError(f"names= takes strings, and {wrong[0]!r} is none")
-    return listed
+def _loaded(source: Any, start: int | None, what: str, message: str, rules: LoadRules) -> Any:
+    """Load a file whose pickle is one object, if that has rows or items."""
+    if isinstance(source, (str, os.PathLike)):
+        data = _picklet.read_file(os.fspath(source))
+    elif start is not None:
+        source.seek(start)
+        data = source.read()
+    else:
+        raise UnpicklingError(f"{message}; {what} is loaded from a path or a file that can seek")
+    value = rules.loads(data)
+    if isinstance(value, (str, bytes, bytearray)) or not (
+        isinstance(value, Sized) or cutter(value) is not None
+    ):
+        raise UnpicklingError(message)
+    return value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,11 +181,6 @@ class _Live:
     @classmethod
     def of(cls, source: Any) -> _Live:
         total = len(source) if isinstance(source, Sized) else None
-        if hasattr(source, "iloc") or hasattr(source, "__array_interface__"):
-            raise TypeError(
-                f"a {type(source).__name__} is one object and not a container of items; "
-                "split a generator of its pieces with count=1"
-            )
         if isinstance(source, Mapping):
             return cls("dict", _dict_like(source), iter(source.items()), total)
         for kind in (tuple, set, frozenset):
@@ -253,6 +243,49 @@ class _Live:
             yield self._piece(held) if kind is None else _Piece(encoder.finish(), encoder.items)
 
 
+FEW_ROWS = 1024
+"""Rows that are encoded to learn how large rows are."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Table:
+    """An array or a table: how many rows it has, and what cuts some out."""
+
+    total: int
+    rows: Callable[[int, int], Any]
+    kind = "array"
+
+    def pieces(self, target: Target) -> Iterator[_Piece]:
+        """Cut: give the pickle of one segment after another; of nothing an empty one."""
+        start = 0
+        lengths = self._lengths(target)
+        while start < self.total or start == 0:
+            piece = self._piece(start, min(next(lengths, self.total), self.total - start))
+            if target.size is not None:
+                # Rows of text differ in size: the next segment goes by this one.
+                each = max(1, len(piece.data)) / max(1, piece.items)
+                lengths = itertools.repeat(max(1, round(target.size / each)))
+            yield piece
+            start += max(1, piece.items)
+
+    def _piece(self, start: int, length: int) -> _Piece:
+        some = self.rows(start, start + length)
+        return _Piece(_picklet.dumps(some), length, some)
+
+    def _lengths(self, target: Target) -> Iterator[int]:
+        if target.count is not None:
+            return itertools.repeat(target.count)
+        if target.parts is not None:
+            parts = max(1, min(target.parts, self.total))
+            return iter(
+                [self.total * (n + 1) // parts - self.total * n // parts for n in range(parts)]
+            )
+        assert target.size is not None
+        few = min(self.total, FEW_ROWS)
+        each = len(_picklet.dumps(self.rows(0, few))) / max(1, few)
+        return itertools.repeat(max(1, round(target.size / each)))
+
+
 class _Piece(NamedTuple):
     """A segment's pickle, its number of items, and the first of them if it is at hand."""
 
@@ -291,7 +324,8 @@ def _split_live(
     names: Names | None,
     stored: tuple[str, str | None, bool, str],
 ) -> None:
-    live = _Live.of(source)
+    cut = cutter(source)
+    live = _Live.of(source) if cut is None else _Table(source.shape[0], cut)
     if target.parts is not None and live.total is None:
         raise TypeError("parts= needs a source whose length is known; give count= or size=")
     name_of = _naming(name, names, target, live.total)
@@ -311,7 +345,7 @@ def _naming(
         if target.count == 1:
             return lambda index, piece: call(piece.first if piece.items else index)
         return lambda index, piece: call(index)
-    listed = _list_of_names(names)
+    listed = list_of_names(names)
     _picklet.check_names(listed)
     if total is not None and target.size is None:
         parts = target.parts if target.count is None else -(-total // target.count)
@@ -325,17 +359,3 @@ def _naming(
         return listed[index]
 
     return one_of
-
-
-def _positive(name: str, value: SupportsIndex | None) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        raise TypeError(f"{name}= takes a number")
-    if (number := operator.index(value)) < 1:
-        raise ValueError(f"{name}= takes a number of at least 1, not {number}")
-    return number
-
-
-def _bytes(size: int | str | None) -> int | None:
-    return _picklet.parse_size(size) if isinstance(size, str) else _positive("size", size)

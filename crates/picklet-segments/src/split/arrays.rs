@@ -128,6 +128,7 @@ fn cut(
     fingerprint: String,
 ) -> Result<SplitReport> {
     let mut header = Header::new(Kind::Array, fingerprint);
+    header.made_by = options.made_by.map(str::to_owned);
     header.source = Some(source);
     if let Some((dtype, shape)) = rows.described() {
         header.extra.insert("dtype".to_owned(), dtype);

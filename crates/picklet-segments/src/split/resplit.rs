@@ -162,6 +162,7 @@ impl<'r> Run<'r> {
         let old = &segments.manifest().header;
         let kind = if old.kind == Kind::Objects { Kind::List } else { old.kind };
         let mut header = Header::new(kind, fingerprint(segments, options)?);
+        header.made_by = options.made_by.map(str::to_owned);
         let (name, bytes) = (segments.location().to_string(), segments.bytes());
         header.source = Some(Source { name, bytes: Some(bytes), ..Source::default() });
         if let Some(class) = old.extra.get("class") {
