@@ -498,6 +498,25 @@ fn publish<'py>(
     Ok(answer)
 }
 
+/// What keeps this process from working on a map, in one line: from reading the segment at a path
+/// or URL, of so many bytes, or from publishing to `output` (as JSON).
+#[pyfunction]
+fn out_of_reach(
+    py: Python<'_>,
+    path: &str,
+    bytes: u64,
+    output: &str,
+) -> PyResult<Option<String>> {
+    let output: PublishTo = serde_json::from_str(output).map_err(wrong)?;
+    Ok(py.detach(|| engine::out_of_reach(path, bytes, &output)))
+}
+
+/// How many workers run when nobody says: affinity and cgroup count.
+#[pyfunction]
+fn default_workers() -> usize {
+    engine::default_workers()
+}
+
 /// A segment's bytes by its path or URL, for workers.
 #[pyfunction]
 fn read_file<'py>(py: Python<'py>, path: PathBuf) -> PyResult<Bound<'py, PyBytes>> {
@@ -511,6 +530,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(map_in_process, module)?)?;
     module.add_function(wrap_pyfunction!(reduce, module)?)?;
     module.add_class::<Conductor>()?;
+    module.add_function(wrap_pyfunction!(default_workers, module)?)?;
+    module.add_function(wrap_pyfunction!(out_of_reach, module)?)?;
     module.add_function(wrap_pyfunction!(read_file, module)?)?;
     module.add_function(wrap_pyfunction!(publish, module)?)
 }

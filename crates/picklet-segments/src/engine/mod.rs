@@ -33,6 +33,7 @@ mod in_process;
 mod plan;
 mod process;
 mod protocol;
+mod reach;
 mod reduce;
 mod report;
 mod schedule;
@@ -45,6 +46,7 @@ pub use conductor::{Conductor, Order};
 pub use in_process::{map_in_process, map_in_threads};
 pub use plan::prepare;
 pub use protocol::{Answer, Done, Failed, Form, Function, LoadPolicy, Output, PublishTo, Task};
+pub use reach::out_of_reach;
 pub use reduce::reduce;
 pub use report::{Failure, FailureKind, MapReport, Mapped, REPORTED_EXTREMES};
 pub use schedule::OnError;
@@ -199,8 +201,9 @@ impl Default for Trouble {
 
 impl From<Failed> for Trouble {
     fn from(failed: Failed) -> Trouble {
+        let kind = if failed.timed_out { FailureKind::Timeout } else { FailureKind::Raised };
         Trouble {
-            kind: FailureKind::Raised,
+            kind,
             error: failed.error,
             message: failed.message,
             traceback: failed.traceback,
