@@ -161,9 +161,9 @@ fn standard_error_is_kept_for_each_segment_and_forgotten_when_it_runs_again() {
 #[test]
 fn the_memory_of_each_command_is_in_the_manifest_and_in_its_failure() {
     let setting = Setting::new(3);
-    // 40 MB in one command of three; awk holds what it makes.
-    let script = "case {index} in 0) cat;; *) awk 'BEGIN { s = sprintf(\"%40000000s\", \"\"); \
-                  exit length(s) == 0 }' </dev/null && cat && exit $(({index} - 1));; esac";
+    // In two of the three, dd holds a block of 50 MB.
+    let script = "case {index} in 0) cat;; *) dd if=/dev/zero of=/dev/null bs=50000000 count=1 \
+                  2>/dev/null && cat && exit $(({index} - 1));; esac";
     let report = run_with(&setting, &["sh", "-c", script], &skip()).unwrap();
     assert_eq!((report.done, report.failed.len()), (2, 1), "{:?}", report.failed);
     let out = Segments::open(&setting.out()).unwrap();

@@ -35,8 +35,12 @@ class Cluster:
         """Take the executor, or make it: what is made can be made anew when it breaks."""
         self._make = None if isinstance(executor, Executor) else executor
         self._executor = executor if isinstance(executor, Executor) else self._made(executor)
+        # The standard library's and Dask's say it by the one name, mpi4py's by the other.
         known = getattr(self._executor, "_max_workers", None)
-        self.workers = workers or (known if isinstance(known, int) else 0) or _picklet.default_workers()
+        known = known or getattr(self._executor, "num_workers", None)
+        self.workers = (
+            workers or (known if isinstance(known, int) else 0) or _picklet.default_workers()
+        )
 
     @staticmethod
     def _made(make: Callable[[], Executor]) -> Executor:

@@ -277,8 +277,7 @@ impl<'a> CommandCrew<'a> {
                 let traceback = run.process.tail();
                 let (stderr, peak_rss) = (run.process.kept(), run.process.peak_rss());
                 let item = None;
-                let trouble =
-                    Trouble { kind, error, message, traceback, item, peak_rss, stderr };
+                let trouble = Trouble { kind, error, message, traceback, item, peak_rss, stderr };
                 happened.push(Happened::Died { slot, trouble });
                 continue;
             }

@@ -30,8 +30,7 @@ fn conductor<'a>(
             "a timeout needs worker processes, which can be killed; give at least one worker",
         ));
     }
-    let replay = super::replay(input, out, None);
-    Conductor::new(input, out, options, seats, replay, Box::new(progress))
+    Conductor::new(input, out, options, seats, options.replay.clone(), Box::new(progress))
 }
 
 /// Calls `run` for each segment of `input` that is not done, one after another in this thread, and

@@ -35,6 +35,7 @@ mod process;
 mod protocol;
 mod reach;
 mod reduce;
+mod replay;
 mod report;
 mod schedule;
 mod text;
@@ -48,6 +49,7 @@ pub use plan::prepare;
 pub use protocol::{Answer, Done, Failed, Form, Function, LoadPolicy, Output, PublishTo, Task};
 pub use reach::out_of_reach;
 pub use reduce::reduce;
+pub use replay::Replay;
 pub use report::{Failure, FailureKind, MapReport, Mapped, REPORTED_EXTREMES};
 pub use schedule::OnError;
 pub use text::{Text, TextForm, WriteText};
@@ -118,6 +120,9 @@ pub struct MapOptions {
     pub only: Option<Vec<String>>,
     /// How many outputs come of how many segments.
     pub fan: Fan,
+    /// What the record of a failure says of how to run its segment again; the program's command
+    /// when `None`.
+    pub replay: Option<Replay>,
 }
 
 impl Default for MapOptions {
@@ -135,6 +140,7 @@ impl Default for MapOptions {
             compression: None,
             only: None,
             fan: Fan::One,
+            replay: None,
         }
     }
 }
@@ -241,7 +247,8 @@ pub fn map(
     if let WorkerCommand::Python(python) = worker {
         options.fan = Fan::of(python.form);
     }
-    let replay = replay(input, out, Some(worker));
+    let replay = options.replay.clone();
+    let replay = replay.unwrap_or_else(|| Replay::of_workers(input, out, Some(worker), &options));
     let run = Run::plan(input, out, &options, replay, Box::new(progress))?;
     if run.tasks.is_empty() {
         return run.finish();
@@ -258,19 +265,6 @@ pub fn map(
         }
     };
     Engine { conductor: Conductor::of(run, workers), crew }.drive(&letters, interrupt)
-}
-
-/// The command that maps again, for records of what failed: [`Conductor::new`] takes it.
-pub fn replay(input: &Segments, out: &Location, worker: Option<&WorkerCommand>) -> String {
-    let path = |location: &Location| plan::quoted(&location.path().to_string_lossy());
-    let command = format!("picklet map {} -o {}", path(input.location()), path(out));
-    match worker {
-        Some(WorkerCommand::Python(python)) => match &python.function {
-            Function::Call(call) => format!("{command} --call {}", plan::quoted(call)),
-            Function::Cloudpickle(_) => command,
-        },
-        _ => command,
-    }
 }
 
 enum Crew<'a> {
