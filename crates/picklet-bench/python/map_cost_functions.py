@@ -1,6 +1,11 @@
 """The functions of `map_cost.py`, in a module that every worker can import."""
 
 
+def same(segment):
+    """Give back what it is given."""
+    return segment
+
+
 def cheap(segment):
     """Add a field to every record."""
     for record in segment:

@@ -1,4 +1,4 @@
-"""The ways of `map_cost.py`: python map_cost_ways.py WAY SOURCE OUT COUNT cheap|costly."""
+"""The ways of `map_cost.py`: python map_cost_ways.py WAY SOURCE OUT COUNT FUNCTION."""
 
 import pickle
 import sys
@@ -30,6 +30,10 @@ def main(way, source, out, count, function):
 
         between = out / "in"
         picklet.split(source, between, count=count).map(function, out / "out", workers=2)
+    elif way == "tiny":
+        import picklet
+
+        picklet.open(source).map(function, out, workers=2)
     elif way == "plain loop":
         save(out, map(function, slices(source, count)))
     elif way == "ProcessPoolExecutor.map":

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use picklet_segments::engine::{
     self, Answer, Fan, Form, Function, LoadPolicy, MapOptions, MapReport, OnError, Order,
-    PublishTo, PythonWorkers, Task, WorkerCommand,
+    PublishTo, PythonWorkers, Replay, Task, WorkerCommand,
 };
 use picklet_segments::{Error, Location, Progress, Publisher, Segments, Totals};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::directory::{Directory, compression_of, location};
 use crate::errors::IntoPython as _;
@@ -30,7 +30,10 @@ struct Options {
     timeout: Option<f64>,
     resume: bool,
     version: Option<String>,
+    only: Option<Vec<String>>,
     names: Option<Vec<String>>,
+    /// The call that maps, without `only=`.
+    call: Option<String>,
     compress: Option<String>,
     made_by: Option<String>,
 }
@@ -57,9 +60,11 @@ impl Options {
             timeout: timeout.transpose()?,
             resume: self.resume,
             version: self.version,
+            only: self.only,
             names: self.names,
             compression: compression_of(self.compress.as_deref())?,
             made_by: self.made_by,
+            replay: self.call.as_deref().map(Replay::of_call),
             ..MapOptions::default()
         })
     }
@@ -152,8 +157,8 @@ fn map_in_process(
     ear.report(py, result)
 }
 
-/// Folds all segments into one: `step(input, out)` maps one level, given by paths, into the next,
-/// and gives its report as JSON.
+/// Folds all segments into one: `step(input, out)` maps one level, given by path or URL, into the
+/// next, and gives its report as JSON.
 #[pyfunction]
 fn reduce(
     py: Python<'_>,
@@ -167,7 +172,9 @@ fn reduce(
     let ear = Ear::new(None);
     let mut level = |from: &Segments, to: &Location, _: &MapOptions| {
         let told = Python::attach(|py| -> PyResult<MapReport> {
-            let report = step.call1(py, (from.location().path(), to.path()))?;
+            // As text: what pathlib takes for a path is no URL any more.
+            let places = (from.location().path().as_os_str(), to.path().as_os_str());
+            let report = step.call1(py, places)?;
             let report: String = report.extract(py)?;
             serde_json::from_str(&report).map_err(|e| PyValueError::new_err(e.to_string()))
         });
@@ -206,9 +213,17 @@ impl Conductor {
         let out = location(out).or_raise(py)?;
         let ear = Arc::new(Ear::new(progress));
         let told = Box::new(Shared(ear.clone()));
-        let replay = engine::replay(&input.segments, &out, None);
         let inner = py
-            .detach(|| engine::Conductor::new(&input.segments, &out, &options, seats, replay, told))
+            .detach(|| {
+                engine::Conductor::new(
+                    &input.segments,
+                    &out,
+                    &options,
+                    seats,
+                    options.replay.clone(),
+                    told,
+                )
+            })
             .or_raise(py)?;
         Ok(Conductor { inner: Mutex::new(Some(inner)), ear })
     }
@@ -366,6 +381,7 @@ fn ask(py: Python<'_>, run: &Py<PyAny>, task: &Task, output: &PublishTo) -> PyRe
 
 /// Hears what the engine tells, and tells Python.
 pub(crate) struct Ear {
+    /// Called with the state. Where it has methods `segment` and `failure`, they hear of each.
     callback: Option<Py<PyAny>>,
     state: Mutex<Heard>,
 }
@@ -420,6 +436,17 @@ impl Ear {
         }
     }
 
+    fn name(&self, method: &str, words: &[&str]) {
+        let Some(callback) = &self.callback else { return };
+        let told = Python::attach(|py| match callback.bind(py).getattr_opt(method)? {
+            Some(method) => method.call1(PyTuple::new(py, words)?).map(drop),
+            None => Ok(()),
+        });
+        if let Err(error) = told {
+            self.keep(error);
+        }
+    }
+
     fn report(
         &self,
         py: Python<'_>,
@@ -453,14 +480,16 @@ impl Progress for Ear {
         state.items = state.items.saturating_add(items);
     }
 
-    fn segment(&self, _file: &str) {
+    fn segment(&self, file: &str) {
         self.state().done += 1;
         self.tell();
+        self.name("segment", &[file]);
     }
 
-    fn failure(&self, _file: &str, _message: &str) {
+    fn failure(&self, file: &str, message: &str) {
         self.state().failed += 1;
         self.tell();
+        self.name("failure", &[file, message]);
     }
 
     fn output(&self, bytes: &[u8]) {
@@ -500,6 +529,20 @@ fn publish<'py>(
     Ok(answer)
 }
 
+/// What keeps this process from working on a map, in one line: from reading the segment at a path
+/// or URL, of so many bytes, or from publishing to `output` (as JSON).
+#[pyfunction]
+fn out_of_reach(py: Python<'_>, path: &str, bytes: u64, output: &str) -> PyResult<Option<String>> {
+    let output: PublishTo = serde_json::from_str(output).map_err(wrong)?;
+    Ok(py.detach(|| engine::out_of_reach(path, bytes, &output)))
+}
+
+/// How many workers run when nobody says: affinity and cgroup count.
+#[pyfunction]
+fn default_workers() -> usize {
+    engine::default_workers()
+}
+
 /// A segment's bytes by its path or URL, for workers.
 #[pyfunction]
 fn read_file<'py>(py: Python<'py>, path: PathBuf) -> PyResult<Bound<'py, PyBytes>> {
@@ -513,6 +556,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(map_in_process, module)?)?;
     module.add_function(wrap_pyfunction!(reduce, module)?)?;
     module.add_class::<Conductor>()?;
+    module.add_function(wrap_pyfunction!(default_workers, module)?)?;
+    module.add_function(wrap_pyfunction!(out_of_reach, module)?)?;
     module.add_function(wrap_pyfunction!(read_file, module)?)?;
     module.add_function(wrap_pyfunction!(publish, module)?)
 }

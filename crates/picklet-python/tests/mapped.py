@@ -55,6 +55,12 @@ def hang(segment):
     time.sleep(3600)
 
 
+def hang_loudly(segment):
+    """Say that it hangs, in a folder that the test knows."""
+    open(os.path.join(os.environ["PICKLET_TAG"], "hanging"), "w").close()
+    time.sleep(3600)
+
+
 def chatter(segment):
     print("서울에서 " * 3)
     print("to stderr", file=sys.stderr)

@@ -3,7 +3,6 @@
 import concurrent.futures
 import multiprocessing
 
-import picklet
 import pytest
 from contract import *  # noqa: F403
 
@@ -26,11 +25,6 @@ def how(dies):
         return
     with concurrent.futures.ThreadPoolExecutor(2) as executor:
         yield {"executor": executor}
-
-
-@pytest.fixture
-def tens():
-    return picklet.split(range(30), "in", count=10)
 
 
 def test_an_executor_that_cannot_be_made_anew_names_what_ran_when_it_broke(tens):

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import json
 import operator
 import os
 import pathlib
@@ -143,6 +144,22 @@ def test_what_was_finished_stays_and_the_next_run_does_the_rest(tens):
     assert (runs / "0").read_text() == "xx"
     tens.map(count_and_fail, "out", workers=1, version="2", resume=False)
     assert (runs / "0").read_text() == "xxx"
+
+
+@pytest.mark.parametrize("workers", WAYS)
+def test_one_segment_alone_is_replayed_whether_it_is_done_or_not(workers, tens):
+    with pytest.warns(UserWarning, match="1 of 3"):
+        tens.map(mapped.fail_on_7, "out", workers=1, on_error="quarantine")
+    record = pathlib.Path("out/.picklet/quarantine/data-00000.json")
+    replay = json.loads(record.read_bytes())["replay"]
+    where = os.fspath(tens.path)
+    assert replay == f"picklet.open({where!r}).map(fail_on_7, 'out', only=[\"data-00000\"])"
+    again = tens.map(mapped.process_id, "out", workers=workers, only=["data-00000"])
+    assert not record.exists()
+    assert list(again)[1:] == [list(range(10, 20)), list(range(20, 30))]
+    assert isinstance(again[0], int)
+    tens.map(len, "out", workers=workers, only=["data-00001.pickle"])
+    assert picklet.open("out")[1] == 10
 
 
 def test_a_changed_segment_is_mapped_anew_and_the_others_are_not(tens):
@@ -306,6 +323,10 @@ MISTAKES = {
     "on_error": (lambda s: s.map(len, "out", on_error="ignore"), ValueError, "quarantine"),
     "too few names": (lambda s: s.map(len, "out", names=["a"]), ValueError, "names"),
     "one string of names": (lambda s: s.map(len, "out", names="abc"), TypeError, "one name"),
+    "a segment that is not there": (
+        lambda s: s.map(len, "out", only=["nowhere"]), ValueError, "no segment \"nowhere\"",
+    ),
+    "one string of segments": (lambda s: s.map(len, "out", only="data-00000"), TypeError, "list"),
     "names that repeat": (lambda s: s.map(len, "out", names=["a"] * 3), ValueError, "same"),
 }  # fmt: skip
 

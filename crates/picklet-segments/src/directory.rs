@@ -220,20 +220,24 @@ impl Segments {
 /// # Errors
 /// [`Error::Io`], [`Error::Missing`], [`Error::Damaged`].
 pub fn read_file(path: impl AsRef<Path>) -> Result<Vec<u8>> {
-    let path = path.as_ref();
-    let (place, file) = match path.to_str().filter(|_| is_url(path)) {
+    let (file, path) = open_file(path.as_ref())?;
+    let bytes = read_whole(&*file, &path)?;
+    compress::plain(bytes).map_err(|reason| Error::Damaged { path, reason })
+}
+
+/// The file at a path or URL, as it lies there, and its path for messages.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Missing`].
+pub(crate) fn open_file(path: &Path) -> Result<(Box<dyn ReadAt>, PathBuf)> {
+    let file: Box<dyn ReadAt> = match path.to_str().filter(|_| is_url(path)) {
         Some(url) => match url.rsplit_once('/') {
-            Some((folder, file)) => (Location::new(folder)?, file.to_owned()),
+            Some((folder, file)) => Location::new(folder)?.store().open(file)?,
             None => return Err(Error::usage(format!("{url:?}: names no file"))),
         },
-        None => {
-            let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
-            return compress::plain(bytes)
-                .map_err(|reason| Error::Damaged { path: path.to_owned(), reason });
-        }
+        None => Box::new(File::open(path).map_err(|e| Error::io("open", path, e))?),
     };
-    let bytes = read_whole(&*place.store().open(&file)?, path)?;
-    compress::plain(bytes).map_err(|reason| Error::Damaged { path: path.to_owned(), reason })
+    Ok((file, path.to_owned()))
 }
 
 /// How a file is compressed, by its first bytes.

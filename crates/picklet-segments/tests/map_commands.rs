@@ -157,6 +157,22 @@ fn standard_error_is_kept_for_each_segment_and_forgotten_when_it_runs_again() {
     assert!(!kept(1).exists());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn the_memory_of_each_command_is_in_the_manifest_and_in_its_failure() {
+    let setting = Setting::new(3);
+    // In two of the three, dd holds a block of 50 MB.
+    let script = "case {index} in 0) cat;; *) dd if=/dev/zero of=/dev/null bs=50000000 count=1 \
+                  2>/dev/null && cat && exit $(({index} - 1));; esac";
+    let report = run_with(&setting, &["sh", "-c", script], &skip()).unwrap();
+    assert_eq!((report.done, report.failed.len()), (2, 1), "{:?}", report.failed);
+    let out = Segments::open(&setting.out()).unwrap();
+    let peak = |n: usize| out.entries()[n].extra["peak_rss"].as_u64().unwrap();
+    assert!(peak(0) > 0 && peak(1) > 40_000_000, "{} {}", peak(0), peak(1));
+    assert!(report.failed[0].peak_rss.unwrap() > 40_000_000);
+    assert_eq!(out.entries()[1].extra["input_items"], 3);
+}
+
 /// Writes the numbers of the tests' segments, `](K1K2K3e.`, a line each; a 33 has no form.
 fn numbers(pickle: &[u8], _form: TextForm, out: &mut dyn std::io::Write) -> std::io::Result<()> {
     for number in pickle.iter().skip(3).step_by(2).take(3) {
@@ -310,6 +326,7 @@ fn a_closure_in_this_process_resumes_retries_and_reports_alike() {
                 traceback: String::new(),
                 item: None,
                 seconds: 0.0,
+                timed_out: false,
                 peak_rss: None,
             })));
         }

@@ -90,14 +90,16 @@ fn skip_goes_on_and_the_next_run_tries_the_failed_again() {
 #[test]
 fn quarantine_records_what_is_needed_to_replay_and_forgets_it_when_that_worked() {
     let setting = Setting::new(5);
-    let options = MapOptions { on_error: OnError::Quarantine, ..two() };
+    let version = Some("3".into());
+    let options = MapOptions { on_error: OnError::Quarantine, version, ..two() };
     let report = run_with(&setting, "mapped:bad_at_two", &options).unwrap();
     assert_eq!((report.done, report.failed.len()), (4, 1));
     let record = setting.out().path().join(".picklet/quarantine/data-00002.json");
     let value: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
     assert_eq!((&value["error"], &value["first_item"]), (&"ValueError".into(), &6.into()));
     let replay = value["replay"].as_str().unwrap();
-    assert!(replay.ends_with("--call mapped:bad_at_two --only data-00002"), "{replay}");
+    assert!(replay.starts_with("picklet map ") && replay.contains("--call mapped:bad_at_two"));
+    assert!(replay.ends_with("--version 3 --only data-00002"), "{replay}");
     let only = MapOptions { only: Some(vec!["data-00002".into()]), ..options };
     let report = run_with(&setting, "mapped:double", &only).unwrap();
     assert_eq!((report.done, report.resumed), (1, 4));

@@ -5,12 +5,15 @@
 //! that any Python opens, and that any of picklet's maps goes on from.
 //!
 //! The closure runs in this process: a crash of it is a crash of the process. What it panics with
-//! or returns as an error is a segment that failed.
+//! or returns as an error is a segment that failed. Nobody can stop a thread, so
+//! [`MapOptions::timeout`] does what can be done without: a closure that took longer is a segment
+//! that failed and its output is thrown away, once it returns; one that never returns is waited
+//! for. Functions that hang are for worker processes.
 
 use std::any::type_name;
 use std::error::Error as StdError;
 use std::io::Write as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use picklet_segments::engine::{
     Answer, Done, Failed, MapOptions, MapReport, Output, PublishTo, Task, map_in_threads,
@@ -145,6 +148,9 @@ impl MapSegments for Segments {
     {
         let places: std::collections::HashMap<u64, usize> =
             self.entries().iter().enumerate().map(|(place, entry)| (entry.index, place)).collect();
+        let limit = options.timeout;
+        // Kept here, not by the engine, which would have to kill.
+        let options = &MapOptions { timeout: None, ..options.clone() };
         let run = |task: &Task, output: &PublishTo| {
             let began = Instant::now();
             let place = places.get(&task.index).copied().unwrap_or(usize::MAX);
@@ -156,6 +162,9 @@ impl MapSegments for Segments {
             };
             drop(pickle);
             let ran = Instant::now();
+            if let Some(limit) = limit.filter(|&limit| ran.duration_since(loaded) > limit) {
+                return Ok(overran(task, limit, began));
+            }
             let (holds, items) = contents(&made);
             let publisher = Publisher::new(out, &output.session, false)?;
             let mut draft = publisher.draft(&task.output)?;
@@ -187,6 +196,21 @@ fn failed<F>(task: &Task, error: &(dyn StdError + Send + Sync), began: Instant) 
         traceback: format!("{traceback}\nin {}", type_name::<F>()),
         item: None,
         seconds: began.elapsed().as_secs_f64(),
+        timed_out: false,
+        peak_rss: None,
+    }))
+}
+
+fn overran(task: &Task, limit: Duration, began: Instant) -> Answer {
+    let limit = limit.as_secs_f64();
+    Answer::Failed(Box::new(Failed {
+        task: task.task,
+        error: "timeout".to_owned(),
+        message: format!("it ran longer than {limit} s, and what it gave was thrown away"),
+        traceback: String::new(),
+        item: None,
+        seconds: began.elapsed().as_secs_f64(),
+        timed_out: true,
         peak_rss: None,
     }))
 }

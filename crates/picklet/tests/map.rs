@@ -129,7 +129,39 @@ fn with_raise_the_first_failure_ends_the_map_and_an_interrupt_does() {
     let copy = |pickle: &[u8], _: &picklet::segments::engine::Task| Ok(pickle.to_vec());
     let result = setting.input.map_pickles(&setting.out(), &quick(2), &progress, &|| true, copy);
     assert!(matches!(result, Err(Error::Interrupted)), "{result:?}");
-    let timeout = MapOptions { timeout: Some(Duration::from_secs(1)), ..quick(1) };
-    let result = setting.input.map_values(&setting.out(), &timeout, |value, _| Ok(value));
-    assert!(result.unwrap_err().to_string().contains("timeout"));
+}
+
+#[test]
+fn a_closure_that_took_longer_than_the_timeout_gives_no_output() {
+    let setting = Setting::new();
+    let within = |limit: Duration| MapOptions {
+        timeout: Some(limit),
+        on_error: OnError::Quarantine,
+        retries: 1,
+        ..quick(2)
+    };
+    let map = |options: &MapOptions| {
+        setting.input.map_values(&setting.out(), options, |value, _| Ok(value)).unwrap()
+    };
+    let report = map(&within(Duration::from_nanos(1)));
+    assert_eq!((report.done, report.failed.len()), (0, 10));
+    let failure = &report.failed[9];
+    assert_eq!((failure.kind, failure.tries), (FailureKind::Timeout, 2));
+    assert!(failure.message.contains("longer than"), "{failure}");
+    let record = setting.folder.path().join("out/.picklet/quarantine/data-00009.json");
+    assert!(record.exists());
+    let report = map(&within(Duration::from_secs(86_400)));
+    assert_eq!((report.done, report.failed.len()), (10, 0));
+    assert!(!record.exists());
+}
+
+#[test]
+fn the_manifest_tells_of_each_segment_how_long_how_much_memory_and_how_many_items() {
+    let setting = Setting::new();
+    setting.input.map(&setting.out(), &quick(2), |rows: Vec<Row>, _| Ok(ids(rows))).unwrap();
+    for entry in Segments::open(&setting.out()).unwrap().entries() {
+        assert!(entry.extra["seconds"].as_f64().unwrap() > 0.0);
+        assert!(entry.extra["peak_rss"].as_u64().unwrap() > 1 << 20);
+        assert_eq!((entry.items, &entry.extra["input_items"]), (Some(4), &4.into()));
+    }
 }

@@ -1,10 +1,13 @@
 //! `map --engine`: a Python process drives the cluster, because what clusters speak is Python.
 //!
-//! It is given the request as JSON on its standard input, and answers with lines of JSON:
-//! `progress`, and in the end `report` or `error`.
+//! It is given the request as a line of JSON on its standard input, and answers with lines of
+//! JSON: `progress`, `segment`, `failure`, and in the end `report` or `error`.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Result;
 use picklet_segments::engine::{Function, MapOptions, MapReport, OnError, PythonWorkers};
@@ -17,7 +20,10 @@ use serde_json::json;
 enum Line {
     /// Segments done, segments in all, items, segments failed, bytes, bytes in all.
     Progress(u64, Option<u64>, u64, u64, u64, Option<u64>),
-    /// A segment's name and why it failed.
+    /// The file of a segment that is done.
+    Segment(String),
+    /// That of one that failed, and why.
+    Failure(String, String),
     Report(Box<MapReport>),
     /// One line for the user.
     Error(String),
@@ -31,13 +37,11 @@ pub(crate) fn map(
     (engine, address): (&str, Option<&str>),
     options: &MapOptions,
     progress: &dyn Progress,
+    interrupt: &dyn Fn() -> bool,
 ) -> Result<MapReport> {
     let Function::Call(call) = &python.function else {
         return Err(Error::usage("an engine needs a function by its name").into());
     };
-    if options.only.is_some() {
-        return Err(Error::usage("--only runs on this machine; leave out --engine").into());
-    }
     let request = json!({
         "input": segments.location().path(), "out": out.path(), "call": call,
         "form": python.form, "sys_path": python.sys_path,
@@ -48,47 +52,77 @@ pub(crate) fn map(
         },
         "retries": options.retries, "resume": options.resume, "version": options.version,
         "made_by": options.made_by,
+        "only": options.only,
     });
     let name = python.python.to_string_lossy();
     let mut command = Command::new(&python.python);
     command.args(["-m", "picklet.drive"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| {
+    let failed = |error: std::io::Error| {
         Error::usage(format!("cannot start the Python interpreter {name:?}: {error}"))
-    })?;
-    if let Some(mut stdin) = child.stdin.take() {
+    };
+    let mut child = command.spawn().map_err(failed)?;
+    // Held while it works: the end of the pipe tells the driver to end, also when this process is
+    // killed.
+    let mut stdin = child.stdin.take();
+    if let Some(stdin) = &mut stdin {
         // A driver that does not start says why by itself.
-        let _ = stdin.write_all(request.to_string().as_bytes());
+        let _ = stdin.write_all(format!("{request}\n").as_bytes());
+    }
+    let (sender, lines) = mpsc::channel();
+    if let Some(stdout) = child.stdout.take() {
+        thread::Builder::new()
+            .name("picklet-drive".into())
+            .spawn(move || {
+                let lines = BufReader::new(stdout).lines().map_while(std::io::Result::ok);
+                // Nobody listens any more when the map has ended.
+                lines.map(|line| sender.send(line)).take_while(std::result::Result::is_ok).count()
+            })
+            .map_err(failed)?;
     }
     let mut result = None;
-    if let Some(stdout) = child.stdout.take() {
-        let mut told = Told::default();
-        for line in BufReader::new(stdout).lines() {
-            let Ok(line) = line else { break };
-            match serde_json::from_str(&line) {
-                Ok(Line::Progress(done, total, items, failed, bytes, all)) => {
-                    told.tell(progress, (done, items, failed, bytes), (total, all));
-                }
-                Ok(Line::Report(report)) => result = Some(Ok(*report)),
-                Ok(Line::Error(message)) => result = Some(Err(Error::usage(message).into())),
-                // Somebody else wrote to its standard output.
-                Err(_) => {}
+    let mut told = Told::default();
+    loop {
+        if interrupt() {
+            stdin = None;
+        }
+        let line = match lines.recv_timeout(POLL) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
+        match serde_json::from_str(&line) {
+            Ok(Line::Progress(_done, total, items, _failed, bytes, all)) => {
+                told.tell(progress, (items, bytes), (total, all));
             }
+            Ok(Line::Segment(file)) => progress.segment(&file),
+            Ok(Line::Failure(file, why)) => progress.failure(&file, &why),
+            Ok(Line::Report(report)) => result = Some(Ok(*report)),
+            Ok(Line::Error(message)) => result = Some(Err(Error::usage(message).into())),
+            // Somebody else wrote to its standard output.
+            Err(_) => {}
         }
     }
+    drop(stdin);
     let status = child.wait()?;
-    result.unwrap_or_else(|| {
-        let hint = "is picklet installed there?";
-        Err(Error::usage(format!("{name:?} -m picklet.drive ended with {status}; {hint}")).into())
-    })
+    match result {
+        Some(result) => result,
+        None if interrupt() => Err(Error::Interrupted.into()),
+        None => {
+            let hint = "is picklet installed there?";
+            let what = format!("{name:?} -m picklet.drive ended with {status}; {hint}");
+            Err(Error::usage(what).into())
+        }
+    }
 }
+
+/// How often the interrupt is asked for.
+const POLL: Duration = Duration::from_millis(100);
 
 /// What was told already.
 #[derive(Default)]
 struct Told {
     begun: bool,
-    done: u64,
     items: u64,
-    failed: u64,
     bytes: u64,
 }
 
@@ -96,7 +130,7 @@ impl Told {
     fn tell(
         &mut self,
         progress: &dyn Progress,
-        (done, items, failed, bytes): (u64, u64, u64, u64),
+        (items, bytes): (u64, u64),
         (segments, all): (Option<u64>, Option<u64>),
     ) {
         if !self.begun {
@@ -104,8 +138,6 @@ impl Told {
         }
         progress.bytes(bytes.saturating_sub(self.bytes));
         progress.items(items.saturating_sub(self.items));
-        (self.done..done).for_each(|_| progress.segment(""));
-        (self.failed..failed).for_each(|_| progress.failure("", ""));
-        *self = Told { begun: true, done, items, failed, bytes };
+        *self = Told { begun: true, items, bytes };
     }
 }

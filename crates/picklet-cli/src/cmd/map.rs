@@ -246,7 +246,8 @@ impl Worker {
         let result = match (worker, &self.cluster.engine) {
             (WorkerCommand::Python(python), Some(engine)) => {
                 let address = self.cluster.address.as_deref();
-                cluster::map(segments, out, python, (engine, address), options, progress)
+                let engine = (engine.as_str(), address);
+                cluster::map(segments, out, python, engine, options, progress, &interrupted)
             }
             _ if self.form.reduce => reduce(segments, out, options, &mut |from, to, options| {
                 map(from, to, worker, options, progress, &interrupted)

@@ -32,6 +32,7 @@ __all__ = [
     "compat_dumps",
     "compat_load",
     "compat_loads",
+    "default_workers",
     "dis",
     "dump",
     "dumps",
@@ -44,6 +45,7 @@ __all__ = [
     "map_in_process",
     "merge",
     "optimize",
+    "out_of_reach",
     "parse_size",
     "policy_from_toml",
     "policy_names",
@@ -349,6 +351,8 @@ class Conductor:
     def finish(self) -> str: ...
     def close(self) -> None: ...
 
+def default_workers() -> int: ...
+def out_of_reach(path: str, bytes: int, output: str) -> str | None: ...
 def read_file(path: _Path) -> bytes: ...
 def publish(directory: _Path, session: str, file: str, data: bytes) -> dict[str, Any]: ...
 def tiles(source: str, out: str, options: dict[str, Any], called: str | None = None) -> None: ...

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import Any, Literal
 
+from picklet import _picklet
+
 __all__ = ["ENGINES", "Cluster", "Engine", "Maker", "connect"]
 
 #: The engines that ``engine=`` names.
@@ -33,8 +35,12 @@ class Cluster:
         """Take the executor, or make it: what is made can be made anew when it breaks."""
         self._make = None if isinstance(executor, Executor) else executor
         self._executor = executor if isinstance(executor, Executor) else self._made(executor)
+        # The standard library's and Dask's say it by the one name, mpi4py's by the other.
         known = getattr(self._executor, "_max_workers", None)
-        self.workers = workers or (known if isinstance(known, int) else 0) or _processors()
+        known = known or getattr(self._executor, "num_workers", None)
+        self.workers = (
+            workers or (known if isinstance(known, int) else 0) or _picklet.default_workers()
+        )
 
     @staticmethod
     def _made(make: Callable[[], Executor]) -> Executor:
@@ -80,7 +86,7 @@ class Dask(Cluster):
         from distributed import Client, KilledWorker
 
         if address is None:
-            count = workers or _processors()
+            count = workers or _picklet.default_workers()
             # A call whose worker died is to be told, and not tried again behind our back.
             with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
                 self._client = Client(
@@ -117,7 +123,7 @@ class Ray(Cluster):
         self._ray = ray
         self._ours = not ray.is_initialized()
         if self._ours:
-            local = {} if address else {"num_cpus": workers or _processors()}
+            local = {} if address else {"num_cpus": workers or _picklet.default_workers()}
             ray.init(address=address or "local", include_dashboard=None, **local)
         self.workers = workers or int(ray.cluster_resources().get("CPU", 1)) or 1
         self._remote: dict[Any, Any] = {}
@@ -154,7 +160,7 @@ class Spark(Cluster):
 
         self._ours = SparkContext._active_spark_context is None
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        master = address or f"local[{workers or _processors()}]"
+        master = address or f"local[{workers or _picklet.default_workers()}]"
         conf = SparkConf().setAppName("picklet").setMaster(master)
         # A call whose worker died is to be told, and not tried again behind our back.
         conf.set("spark.task.maxFailures", "1").set("spark.ui.enabled", "false")
@@ -206,7 +212,3 @@ def connect(
             f"engine={engine!r} needs {error.name}; run `pip install picklet[{engine}]`",
             name=error.name,
         ) from None
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import time
 import traceback
 from collections import Counter
@@ -91,28 +90,17 @@ def _probe(
     cluster: Cluster, directory: _picklet.Directory, output: dict[str, Any], count: int
 ) -> None:
     """Ask workers whether they reach the store, before anything runs."""
-    nonce = secrets.token_hex(8)
-    file = os.path.join(output["directory"], ".picklet", "tmp", output["session"], f"probe-{nonce}")
-    with open(file, "x") as out:
-        out.write(nonce)
-    first = directory.path / directory.entries[0].file
-    paths = json.dumps([str(first)])
-    try:
-        asked = [cluster.submit(_probe_there, paths, file, nonce) for _ in range(count)]
-        done, late = wait(asked, timeout=PROBE_WAIT)
-        if late:
-            raise RuntimeError(f"no worker answered within {PROBE_WAIT:.0f} seconds")
-        wrong = [told for future in done if (told := future.result())]
-    finally:
-        os.unlink(file)
-    if wrong:
+    first = directory.entries[0]
+    path = os.path.join(os.fspath(directory.location), first.file)
+    told = json.dumps(output)
+    asked = [cluster.submit(remote.probe, path, str(first.bytes), told) for _ in range(count)]
+    done, late = wait(asked, timeout=PROBE_WAIT)
+    if late:
+        raise RuntimeError(f"no worker answered within {PROBE_WAIT:.0f} seconds")
+    if wrong := [told for future in done if (told := future.result())]:
         raise RuntimeError(
             f"{wrong[0]}; put the input and the output where every worker reaches them"
         )
-
-
-def _probe_there(paths: str, file: str, nonce: str) -> str:
-    return remote.probe(json.loads(paths), file, nonce)
 
 
 class _Drive:

@@ -62,6 +62,7 @@ class MapOptions(TypedDict, total=False):
     timeout: float | None
     resume: bool
     version: str | None
+    only: Iterable[str] | None
     names: Names | None
     compress: Literal["zstd", "gzip"] | None
     progress: bool | Callable[[Progress], Any] | None
@@ -93,7 +94,9 @@ def run(
         "timeout": _seconds(given.get("timeout")),
         "resume": bool(given.get("resume", True)),
         "version": None if version is None else str(version),
+        "only": _only(given.get("only")),
         "names": _names(given.get("names"), len(directory.entries)),
+        "call": _call(directory.location, function, os.fspath(out), form, version),
         "compress": given.get("compress"),
         "made_by": again.map_call(
             directory.location,
@@ -146,7 +149,9 @@ def on_engine(request: dict[str, Any], heard: Callable[..., Any]) -> dict[str, A
         "timeout": None,
         "resume": request["resume"],
         "version": request["version"],
+        "only": request["only"],
         "names": None,
+        "call": None,
         "compress": None,
         "made_by": request.get("made_by"),
     }
@@ -312,3 +317,28 @@ def _names(names: Names | None, length: int) -> list[str] | None:
     if isinstance(names, str):
         raise TypeError("names= takes one name for each segment")
     return [names(index) for index in range(length)] if callable(names) else list(names)
+
+
+def _only(only: Iterable[str] | None) -> list[str] | None:
+    if isinstance(only, str):
+        raise TypeError("only= takes a list of segments' names")
+    return None if only is None else [str(name) for name in only]
+
+
+def _call(
+    where: str,
+    function: Callable[..., Any],
+    out: str,
+    form: str | dict[str, int],
+    version: str | None,
+) -> str:
+    """Give the call that maps so, for the records of what failed."""
+    name = getattr(function, "__qualname__", type(function).__name__)
+    method, more = "map", ""
+    if isinstance(form, dict):
+        method, more = "map_items", f", batch={form['batch']}"
+    elif form in ("items", "filter"):
+        method = {"items": "map_items", "filter": "filter"}[form]
+    if version is not None:
+        more += f", version={str(version)!r}"
+    return f"picklet.open({where!r}).{method}({name}, {out!r}{more})"

@@ -64,19 +64,12 @@ def marker(output: dict[str, Any], task: int) -> str:
     return os.path.join(session, f"started-{task}")
 
 
-def probe(paths: list[str], nonce_file: str, nonce: str) -> str:
-    """Look whether this worker reaches the input and the output; give what is wrong, or ''."""
-    where = f"worker {platform.node()} (process {os.getpid()})"
-    for path in paths:
-        if not os.access(path, os.R_OK):
-            return f"{where} cannot read {path}"
-    try:
-        with open(nonce_file) as file:
-            found = file.read()
-    except OSError as error:
-        return f"{where} cannot read {nonce_file}: {error.strerror}"
-    if found != nonce:
-        return f"{where} sees another {nonce_file}"
-    if not os.access(os.path.dirname(nonce_file), os.W_OK):
-        return f"{where} may not write to {os.path.dirname(nonce_file)}"
-    return ""
+def probe(path: str, size: str, output: str) -> str:
+    """Look whether this worker reaches the input and the output; give what is wrong, or ''.
+
+    ``path`` is a segment of ``size`` bytes, ``output`` where to publish, as JSON.
+    """
+    from picklet import _picklet
+
+    wrong = _picklet.out_of_reach(path, int(size), output)
+    return f"worker {platform.node()} (process {os.getpid()}): {wrong}" if wrong else ""

@@ -182,6 +182,7 @@ class Segments(Sequence[Any]):
         timeout: float | None = None,
         resume: bool = True,
         version: str | None = None,
+        only: Iterable[str] | None = None,
         names: Names | None = None,
         compress: Literal["zstd", "gzip"] | None = None,
         progress: bool | Callable[[Progress], Any] | None = None,
@@ -218,6 +219,8 @@ class Segments(Sequence[Any]):
         does only what is left. It tells by the content of the segment and by
         ``version``; change that when the function has changed, or give
         ``resume=False``, which begins anew. The function may see a segment twice.
+        ``only`` runs just the segments of these names, finished or not: to
+        replay one that failed.
 
         ``names`` gives the results other names than the segments': one for
         each, or a function from the segment's number. With ``compress`` they are
@@ -241,6 +244,7 @@ class Segments(Sequence[Any]):
             "timeout": timeout,
             "resume": resume,
             "version": version,
+            "only": only,
             "names": names,
             "compress": compress,
             "progress": progress,

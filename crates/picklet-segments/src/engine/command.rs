@@ -275,9 +275,9 @@ impl<'a> CommandCrew<'a> {
                 let (error, message) = describe(status);
                 let kind = FailureKind::Died;
                 let traceback = run.process.tail();
-                let stderr = run.process.kept();
-                let trouble =
-                    Trouble { kind, error, message, traceback, stderr, ..Trouble::default() };
+                let (stderr, peak_rss) = (run.process.kept(), run.process.peak_rss());
+                let item = None;
+                let trouble = Trouble { kind, error, message, traceback, item, peak_rss, stderr };
                 happened.push(Happened::Died { slot, trouble });
                 continue;
             }
@@ -316,12 +316,13 @@ fn settle(
     form: Option<TextForm>,
 ) -> Result<std::result::Result<Done, Trouble>> {
     let (traceback, stderr) = (run.process.tail(), run.process.kept());
+    let peak_rss = run.process.peak_rss();
     if !status.success() {
         let (error, message) = describe(status);
         let last = traceback.lines().last().unwrap_or_default();
         let message = if last.is_empty() { message } else { last.to_owned() };
-        let kind = FailureKind::Exit;
-        return Ok(Err(Trouble { kind, error, message, traceback, stderr, ..Trouble::default() }));
+        let (kind, item) = (FailureKind::Exit, None);
+        return Ok(Err(Trouble { kind, error, message, traceback, item, peak_rss, stderr }));
     }
     let bad = |message: String| Trouble {
         kind: FailureKind::Output,
@@ -329,7 +330,8 @@ fn settle(
         message,
         traceback: traceback.clone(),
         stderr: stderr.clone(),
-        ..Trouble::default()
+        item: None,
+        peak_rss,
     };
     let output = match (run.output.take(), run.file.take()) {
         (Some(output), _) => *output,
@@ -361,7 +363,7 @@ fn settle(
         load_seconds: 0.0,
         run_seconds: run.began.elapsed().as_secs_f64(),
         dump_seconds: 0.0,
-        peak_rss: None,
+        peak_rss,
     }))
 }
 
@@ -460,7 +462,6 @@ fn cannot_start(program: &OsStr, error: &std::io::Error) -> Error {
     ))
 }
 
-/// Puts the task's particulars in the place of `{}`, `{name}`, `{index}` and `{out}`.
 /// The segment's pickle in a temporary file, where programs cannot read the segment itself: it is
 /// at a URL, or compressed.
 fn fetch(path: &str) -> Result<Option<tempfile::NamedTempFile>> {
@@ -473,6 +474,7 @@ fn fetch(path: &str) -> Result<Option<tempfile::NamedTempFile>> {
     Ok(Some(file))
 }
 
+/// Puts the task's particulars in the place of `{}`, `{name}`, `{index}` and `{out}`.
 fn expand(argument: &OsStr, task: &Task, out_file: Option<&str>) -> OsString {
     // What is not UTF-8 can hold no placeholder worth the trouble.
     let Some(text) = argument.to_str() else { return argument.to_owned() };

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::plan::Run;
 use super::protocol::{Answer, Done, PublishTo, Task};
+use super::replay::Replay;
 use super::report::{FailureKind, MapReport};
 use super::schedule::{Action, Event, Reason, Rules, Schedule};
 use super::{BACKOFF_LIMIT, MapOptions, STOP_GRACE, Trouble};
@@ -65,8 +66,8 @@ impl std::fmt::Debug for Conductor<'_> {
 
 impl<'a> Conductor<'a> {
     /// A map of `input` into `out` in at most `seats` seats, each of which holds one task at a
-    /// time. It holds the output's lock until it is dropped. `replay` is the command that runs
-    /// one segment again, but for the segment's name.
+    /// time. It holds the output's lock until it is dropped. `replay` tells, in
+    /// the records of what failed, how one segment is run again.
     ///
     /// # Errors
     /// [`Error::Usage`] when the output is the input or the options do not fit it; those of
@@ -76,9 +77,10 @@ impl<'a> Conductor<'a> {
         out: &Location,
         options: &MapOptions,
         seats: usize,
-        replay: String,
+        replay: Option<Replay>,
         progress: Box<dyn Progress + 'a>,
     ) -> Result<Conductor<'a>> {
+        let replay = replay.unwrap_or_else(|| Replay::of_workers(input, out, None, options));
         let run = Run::plan(input, out, options, replay, progress)?;
         Ok(Conductor::of(run, seats))
     }

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 
 use super::conductor::{Conductor, Order};
+use super::process::own_peak_rss;
 use super::protocol::{Answer, Failed, PublishTo, Task};
 use super::{MapOptions, MapReport, POLL, default_workers};
 use crate::directory::Segments;
@@ -29,8 +30,7 @@ fn conductor<'a>(
             "a timeout needs worker processes, which can be killed; give at least one worker",
         ));
     }
-    let replay = super::replay(input, out, None);
-    Conductor::new(input, out, options, seats, replay, Box::new(progress))
+    Conductor::new(input, out, options, seats, options.replay.clone(), Box::new(progress))
 }
 
 /// Calls `run` for each segment of `input` that is not done, one after another in this thread, and
@@ -141,6 +141,7 @@ fn guarded(
             traceback: String::new(),
             item: None,
             seconds: 0.0,
+            timed_out: false,
             peak_rss: None,
         })))
     })
@@ -151,11 +152,17 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }
 
-/// The answer, if it is one about this task.
-fn expected(task: &Task, answer: Answer) -> Result<Answer> {
-    let about = match &answer {
-        Answer::Done(done) => Some(done.task),
-        Answer::Failed(failed) => Some(failed.task),
+/// The answer, if it is one about this task; with the memory of this process, where it says none.
+fn expected(task: &Task, mut answer: Answer) -> Result<Answer> {
+    let about = match &mut answer {
+        Answer::Done(done) => {
+            done.peak_rss = done.peak_rss.or_else(own_peak_rss);
+            Some(done.task)
+        }
+        Answer::Failed(failed) => {
+            failed.peak_rss = failed.peak_rss.or_else(own_peak_rss);
+            Some(failed.task)
+        }
         Answer::Names { task, .. } => Some(*task),
         Answer::Refused { .. } => return Ok(answer),
         Answer::Ready => None,

@@ -33,7 +33,9 @@ mod in_process;
 mod plan;
 mod process;
 mod protocol;
+mod reach;
 mod reduce;
+mod replay;
 mod report;
 mod schedule;
 mod text;
@@ -45,7 +47,9 @@ pub use conductor::{Conductor, Order};
 pub use in_process::{map_in_process, map_in_threads};
 pub use plan::{prepare, quoted};
 pub use protocol::{Answer, Done, Failed, Form, Function, LoadPolicy, Output, PublishTo, Task};
+pub use reach::out_of_reach;
 pub use reduce::reduce;
+pub use replay::Replay;
 pub use report::{Failure, FailureKind, MapReport, Mapped, REPORTED_EXTREMES};
 pub use schedule::OnError;
 pub use text::{Text, TextForm, WriteText};
@@ -118,6 +122,9 @@ pub struct MapOptions {
     pub made_by: Option<String>,
     /// How many outputs come of how many segments.
     pub fan: Fan,
+    /// What the record of a failure says of how to run its segment again; the program's command
+    /// when `None`.
+    pub replay: Option<Replay>,
 }
 
 impl Default for MapOptions {
@@ -136,6 +143,7 @@ impl Default for MapOptions {
             only: None,
             made_by: None,
             fan: Fan::One,
+            replay: None,
         }
     }
 }
@@ -202,8 +210,9 @@ impl Default for Trouble {
 
 impl From<Failed> for Trouble {
     fn from(failed: Failed) -> Trouble {
+        let kind = if failed.timed_out { FailureKind::Timeout } else { FailureKind::Raised };
         Trouble {
-            kind: FailureKind::Raised,
+            kind,
             error: failed.error,
             message: failed.message,
             traceback: failed.traceback,
@@ -241,7 +250,8 @@ pub fn map(
     if let WorkerCommand::Python(python) = worker {
         options.fan = Fan::of(python.form);
     }
-    let replay = replay(input, out, Some(worker));
+    let replay = options.replay.clone();
+    let replay = replay.unwrap_or_else(|| Replay::of_workers(input, out, Some(worker), &options));
     let run = Run::plan(input, out, &options, replay, Box::new(progress))?;
     if run.tasks.is_empty() {
         return run.finish();
@@ -258,19 +268,6 @@ pub fn map(
         }
     };
     Engine { conductor: Conductor::of(run, workers), crew }.drive(&letters, interrupt)
-}
-
-/// The command that maps again, for records of what failed: [`Conductor::new`] takes it.
-pub fn replay(input: &Segments, out: &Location, worker: Option<&WorkerCommand>) -> String {
-    let path = |location: &Location| plan::quoted(&location.path().to_string_lossy());
-    let command = format!("picklet map {} -o {}", path(input.location()), path(out));
-    match worker {
-        Some(WorkerCommand::Python(python)) => match &python.function {
-            Function::Call(call) => format!("{command} --call {}", plan::quoted(call)),
-            Function::Cloudpickle(_) => command,
-        },
-        _ => command,
-    }
 }
 
 enum Crew<'a> {

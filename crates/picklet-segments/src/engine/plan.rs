@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use xxhash_rust::xxh3::Xxh3 as Xxh3State;
 
 use super::protocol::{Done, PublishTo, Task};
+use super::replay::Replay;
 use super::report::{Failure, MapReport, Mapped};
 use super::{Fan, MapOptions, OnError, Trouble};
 use crate::compress::stored_name;
@@ -45,8 +46,7 @@ pub(crate) struct Run<'a> {
     complete_before: bool,
     settled: usize,
     private: PathBuf,
-    /// How to run one segment again, up to the segment's name.
-    replay: String,
+    replay: Replay,
     began: Instant,
 }
 
@@ -71,13 +71,13 @@ const FIRST_NAMES: u64 = 16;
 const NAMED_AHEAD: usize = 64;
 
 impl<'a> Run<'a> {
-    /// Looks at both directories, takes the output's lock and decides what to run. `replay` is
-    /// the command that runs one segment again, without the segment's name.
+    /// Looks at both directories, takes the output's lock and decides what to run. `replay`
+    /// tells how one segment is run again.
     pub(crate) fn plan(
         input: &Segments,
         out: &Location,
         options: &MapOptions,
-        replay: String,
+        replay: Replay,
         progress: Box<dyn Progress + 'a>,
     ) -> Result<Run<'a>> {
         let began = Instant::now();
@@ -393,9 +393,8 @@ impl<'a> Run<'a> {
         let io = |error| Error::io("write", &path, error);
         let mut value = serde_json::to_value(failure).map_err(|error| io(error.into()))?;
         if let Some(fields) = value.as_object_mut() {
-            let replay = format!("{} --only {}", self.replay, quoted(&failure.name));
             fields.insert("version".into(), self.options.version.clone().into());
-            fields.insert("replay".into(), replay.into());
+            fields.insert("replay".into(), self.replay.words(&failure.name).into());
         }
         let mut bytes = serde_json::to_vec_pretty(&value).map_err(|error| io(error.into()))?;
         bytes.push(b'\n');

@@ -68,6 +68,8 @@ pub(crate) struct Process {
     child: Child,
     ended: Option<Instant>,
     status: Option<ExitStatus>,
+    /// Its peak memory in bytes, known once it has ended.
+    peak_rss: Option<u64>,
     stderr_open: bool,
     tail: Vec<u8>,
     /// What was read of standard error while it was held back.
@@ -102,7 +104,16 @@ impl Process {
                 .spawn(move || pass_on(stderr, &mailbox))?;
         }
         let held = hold.then(Vec::new);
-        Ok(Process { child, ended: None, status: None, stderr_open, tail: Vec::new(), held, keep })
+        Ok(Process {
+            child,
+            ended: None,
+            status: None,
+            peak_rss: None,
+            stderr_open,
+            tail: Vec::new(),
+            held,
+            keep,
+        })
     }
 
     /// The child's pipes, to be taken once.
@@ -203,8 +214,27 @@ impl Process {
             return None;
         }
         self.kill_group();
-        self.status = self.child.wait().ok();
+        (self.status, self.peak_rss) = self.reap();
         self.status
+    }
+
+    /// The peak memory of a process that has ended, or of one that it has waited for, in bytes,
+    /// where the system tells. It is never below this process's own, of which the other came.
+    pub(crate) fn peak_rss(&self) -> Option<u64> {
+        self.peak_rss
+    }
+
+    #[cfg(unix)]
+    fn reap(&mut self) -> (Option<ExitStatus>, Option<u64>) {
+        match wait4::Wait4::wait4(&mut self.child) {
+            Ok(used) => (Some(used.status), Some(used.rusage.maxrss).filter(|&bytes| bytes > 0)),
+            Err(_) => (None, None),
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn reap(&mut self) -> (Option<ExitStatus>, Option<u64>) {
+        (self.child.wait().ok(), None)
     }
 
     /// Kills the process and all of its group.
@@ -223,6 +253,15 @@ impl Process {
 
     #[cfg(not(unix))]
     fn kill_group(&self) {}
+}
+
+/// This process's own peak memory in bytes, where the system tells.
+pub(crate) fn own_peak_rss() -> Option<u64> {
+    // Not getrusage's: on Linux that begins with the memory of the process that started this one.
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    kilobytes.checked_mul(1024)
 }
 
 /// How much of one try's standard error goes to its file, in bytes.

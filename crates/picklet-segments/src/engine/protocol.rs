@@ -71,7 +71,7 @@ pub struct LoadPolicy {
 }
 
 /// Where a worker publishes its outputs.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PublishTo {
     /// The output directory, absolute.
     pub directory: String,
@@ -192,6 +192,9 @@ pub struct Failed {
     pub item: Option<u64>,
     /// How long it took until then.
     pub seconds: f64,
+    /// Whether all that is wrong is that it took too long.
+    #[serde(default)]
+    pub timed_out: bool,
     /// The worker's peak memory since it started, in bytes.
     #[serde(default)]
     pub peak_rss: Option<u64>,

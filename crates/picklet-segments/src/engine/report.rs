@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub enum FailureKind {
     /// The function raised, or its output does not pickle.
     Raised,
-    /// It ran longer than the timeout, and was killed.
+    /// It ran longer than the timeout, and was killed; a thread's output was thrown away.
     Timeout,
     /// Its process ended: a crash, `os._exit`, the out-of-memory killer.
     Died,

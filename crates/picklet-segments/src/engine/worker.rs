@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::process::{Guard, Letter, Mailbox, News, PIPE_GRACE, Process, describe};
+use super::process::{Guard, Letter, Mailbox, News, PIPE_GRACE, Process, describe, own_peak_rss};
 use super::protocol::{self, Answer, Form, Function, Hello, LoadPolicy, PublishTo, Task};
 use super::{Happened, Trouble};
 use crate::engine::report::FailureKind;
@@ -240,6 +240,7 @@ impl<'a> PythonCrew<'a> {
                 error,
                 message,
                 traceback: tail,
+                peak_rss: member.process.peak_rss().filter(|&peak| Some(peak) > own_peak_rss()),
                 ..Trouble::default()
             };
             happened.push(Happened::Died { slot, trouble });
