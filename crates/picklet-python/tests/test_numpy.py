@@ -237,6 +237,9 @@ def test_nothing_is_copied_out_of_band_either_way(dumps):
 def test_dtypes_of_this_machine_come_back_native():
     for dtype in (np.dtype("u4"), np.dtype("f8"), np.dtype("M8[ns]"), np.dtype(">i2")):
         for obj in (dtype, np.zeros(2, dtype)):
-            loaded = picklet.loads(pickle.dumps(obj))
-            assert repr(loaded) == repr(obj)
-            assert getattr(loaded, "dtype", loaded).byteorder == dtype.byteorder
+            data = pickle.dumps(obj)
+            loaded, stock = picklet.loads(data), pickle.loads(data)
+            assert repr(loaded) == repr(stock)
+            assert getattr(loaded, "dtype", loaded).byteorder == (
+                getattr(stock, "dtype", stock).byteorder
+            )
