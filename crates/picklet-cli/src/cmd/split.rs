@@ -238,8 +238,9 @@ impl Split {
         let made_by = session.again(Some("--resume"));
         let stored = self.stored.made_by(&made_by);
         if self.tiles.wanted() {
-            let (out, name) = (&self.out, self.how.pieces.name());
-            return self.tiles.run(session, input, out, name, &stored, existing, self.json);
+            let (out, name, as_json) = (&*self.out, self.how.pieces.name(), self.json);
+            let wanted = super::tiles::Wanted { out, name, stored, existing, as_json };
+            return self.tiles.run(session, input, &wanted);
         }
         let progress = session.progress("split");
         let report = run(&input, &self.out, &self.how, &stored, existing, &*progress);

@@ -55,6 +55,15 @@ fn edge(text: &str) -> Result<Edge, String> {
     text.parse().map_err(|error: picklet_segments::Error| error.to_string())
 }
 
+/// What a split of tiles makes, and where.
+pub(crate) struct Wanted<'w> {
+    pub(crate) out: &'w Path,
+    pub(crate) name: &'w str,
+    pub(crate) stored: Stored<'w>,
+    pub(crate) existing: Existing,
+    pub(crate) as_json: bool,
+}
+
 impl Tiles {
     /// Whether the user asked for tiles.
     pub(crate) fn wanted(&self) -> bool {
@@ -70,12 +79,9 @@ impl Tiles {
         &self,
         session: &mut Session<'_>,
         input: Input,
-        out: &Path,
-        name: &str,
-        stored: &Stored<'_>,
-        existing: Existing,
-        as_json: bool,
+        wanted: &Wanted<'_>,
     ) -> Result<Verdict> {
+        let Wanted { out, name, stored, existing, as_json } = *wanted;
         let interrupted = catch_interrupts();
         let array = Array::open(input, &self.array())?;
         let progress = session.progress("split");
