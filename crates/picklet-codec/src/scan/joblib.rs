@@ -128,7 +128,8 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// Whether more than a few opcodes can be read from `at` on, or one that does something.
+    /// Whether more than a few opcodes can be read from `at` on, or one that does something, or a
+    /// whole pickle: who loads all pickles of the file goes on behind its STOP.
     fn may_be_opcodes(&self, at: u64) -> io::Result<bool> {
         let mut bytes = [0; 256];
         let read = read_full(self.source(), at, &mut bytes)?;
@@ -138,8 +139,7 @@ impl Scan<'_> {
         for _ in 0..FEW_OPCODES {
             match reader.next_op() {
                 Ok(Some(op)) if op.opcode.info().effect == Effect::Pure => {}
-                Ok(Some(_)) => return Ok(true),
-                Ok(None) => return Ok(false),
+                Ok(Some(_) | None) => return Ok(true),
                 Err(error) => return Ok(error.is_truncation() && read == 256),
             }
         }
