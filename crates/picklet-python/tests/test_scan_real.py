@@ -94,7 +94,7 @@ JOBLIB = {
     "frame": pd.DataFrame({"a": [1, 2], "b": ["x", "y"], "c": [0.5, None]}),
     "series": pd.Series([1, 2, 3], name="s"),
     "sparse": sparse.random(6, 5, 0.5, format="csr"),
-    "matrix": np.matrix([[1, 2]]),
+    "matrix": np.array([[1, 2]]).view(np.matrix),
     "structured": np.zeros(3, [("a", "i4"), ("b", "f8")]),
     "time": np.array(["2020-01-01"], "M8[D]"),
     "masked": np.ma.array([1, 2], mask=[0, 1]),
