@@ -339,7 +339,13 @@ fn no_flipped_byte_of_picklets_own_files_is_ever_a_wrong_ok() {
                 Ok(writer) => drop(writer),
                 Err(Error::BadJournal { .. } | Error::Foreign { .. }) => {
                     repair(&Location::local(&copy), &deep()).unwrap();
-                    not_damaged(&copy);
+                    // Nothing tells the order any more; every segment is there, whole.
+                    let repaired = open(&copy);
+                    let mut held: Vec<_> = (0..3).map(|at| repaired.read(at).unwrap()).collect();
+                    let mut wanted: Vec<_> = (0..3).map(|at| pickle(at + 2)).collect();
+                    held.sort();
+                    wanted.sort();
+                    assert_eq!(held, wanted, "{file} byte {at}");
                     continue;
                 }
                 Err(other) => panic!("{file} byte {at}: {other}"),
