@@ -53,7 +53,7 @@ def rows(table, start, stop):
     return table.iloc[start:stop] if hasattr(table, "iloc") else table[start:stop]
 
 
-@pytest.mark.parametrize("cut", [{"count": 300}, {"size": "20kB"}, {"parts": 3}, {}], ids=str)
+@pytest.mark.parametrize("cut", [{"count": 300}, {"size": "1kB"}, {"parts": 3}, {}], ids=str)
 @pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("form", ["live", "file"])
 def test_tables_and_arrays_are_split_along_their_first_axis(form, name, cut):
@@ -84,7 +84,10 @@ def test_rows_are_read_one_by_one(name):
     items = picklet.split(array, "out", count=64).items
     np.testing.assert_array_equal(items[321], array[321])
     np.testing.assert_array_equal(items[-1], array[-1])
-    np.testing.assert_array_equal(items[60:200:7], array[60:200:7])
+    rows, expected = items[60:200:7], array[60:200:7]
+    assert len(rows) == len(expected)
+    for row, of_numpy in zip(rows, expected, strict=True):
+        np.testing.assert_array_equal(row, of_numpy)
 
 
 def test_rows_of_frames_are_series():
@@ -105,7 +108,7 @@ def test_sparse_matrices_are_split_and_joined():
 
 def test_what_is_loaded_to_be_sliced_is_said():
     pathlib.Path("frame.pickle").write_bytes(pickle.dumps(FRAME))
-    with pytest.warns(UserWarning, match=r"a pandas DataFrame.*loaded, and sliced in Python"):
+    with pytest.warns(UserWarning, match=r"pandas\.DataFrame.*loaded, and sliced in Python"):
         picklet.split("frame.pickle", "out", count=400)
     pathlib.Path("array.pickle").write_bytes(pickle.dumps(TABLES["array"]))
     with warnings.catch_warnings():
