@@ -183,6 +183,32 @@ fn joblibs_arrays_are_passed_and_what_pickle_would_run_of_them_is_reported() {
 }
 
 #[test]
+fn joblibs_arrays_of_objects_are_clean_though_pickle_would_read_them_with_another_memo() {
+    // `inner` refers to its own entries 0 and 1; with the memo around it, they are others.
+    let of = |around: &[&str], module: &str, name: &str| {
+        let text = |text: &str| [&[0x8c, text.len() as u8], text.as_bytes(), b"\x94"].concat();
+        let mut pickle = b"\x80\x04(".to_vec();
+        around.iter().for_each(|one| pickle.extend(text(one)));
+        let wrapper = joblib_wrapper(1)[2..].to_vec();
+        let at = wrapper.windows(4).position(|four| four == b"\x8c\x02u1").unwrap();
+        pickle.extend(&wrapper[..at]);
+        pickle.extend(
+            b"\x8c\x02O8\x89\x88\x87R(K\x03\x8c\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK?tbub",
+        );
+        pickle.extend(b"\x80\x04");
+        pickle.extend(text(module));
+        pickle.extend(text(name));
+        pickle.extend(b"00h\x00h\x01\x93)R.t.");
+        scanned(&pickle)
+    };
+    let report = of(&["one", "two"], "collections", "OrderedDict");
+    assert_eq!((report.verdict(), rules(&report)), (Verdict::Clean, vec![]), "{report:?}");
+    assert!(report.imports.iter().all(|import| import.listed), "{:?}", report.imports);
+    let report = of(&["os", "getcwd"], "collections", "OrderedDict");
+    assert_eq!(report.verdict(), Verdict::Dangerous, "{report:?}");
+}
+
+#[test]
 fn another_reading_of_joblibs_arrays_costs_linear_time() {
     // Each array would be followed to the end of the file, were there no cap.
     let one = [&joblib_wrapper(40)[2..], &b"(".repeat(40), b"0"].concat();

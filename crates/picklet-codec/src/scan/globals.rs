@@ -134,7 +134,15 @@ impl Globals {
     /// Forgets the globals that were met since, and counts again from there.
     pub(super) fn roll_back(&mut self, checkpoint: &[[u64; 3]]) {
         self.all.truncate(checkpoint.len());
-        self.by_name.retain(|_, number| (*number as usize) < checkpoint.len());
+        let is_known = |number: u32| (number as usize) < checkpoint.len();
+        self.by_name.retain(|_, number| is_known(*number));
+        // The numbers will be given to others.
+        self.by_call.retain(|(global, _), _| is_known(*global));
+        let makers = &self.makers;
+        self.by_maker.retain(|_, number| {
+            let maker = makers.get(*number as usize);
+            maker.is_some_and(|maker| maker.global.is_none_or(is_known))
+        });
         for (global, [times, calls, states]) in self.all.iter_mut().zip(checkpoint) {
             global.import.times = *times;
             global.import.calls = *calls;

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use super::finding::{Rule, Severity};
+use super::finding::{Finding, Rule, Severity};
 use super::globals::Maker;
 use super::notes::Said;
 use super::source::read_full;
@@ -38,7 +38,7 @@ impl Scan<'_> {
         raw: Raw,
         budget: &mut u64,
     ) -> io::Result<Result<u64, Ran>> {
-        self.plain_reading(at)?;
+        self.plain_reading(at, raw)?;
         let len = self.source().len();
         let mut start = at;
         if raw.padded {
@@ -70,7 +70,11 @@ impl Scan<'_> {
 
     /// Runs what stands behind one of joblib's wrappers as `pickle.load` does, to which an array's
     /// bytes are opcodes. Few are that for long; what they would do is reported.
-    fn plain_reading(&mut self, at: u64) -> io::Result<()> {
+    ///
+    /// An array of objects is a pickle of its own, which refers to entries of its own memo. Read with
+    /// the memo of the one around it, every honest one soon names what there is not, and fails: of
+    /// those only what is known to be dangerous is reported.
+    fn plain_reading(&mut self, at: u64, raw: Raw) -> io::Result<()> {
         if !self.may_be_opcodes(at)? {
             return Ok(());
         }
@@ -80,6 +84,8 @@ impl Scan<'_> {
         let mut left = cap.saturating_sub(self.plain_cost);
         let before = left;
         let known = self.tracer.report.findings.len();
+        let alike = self.tracer.alike.clone();
+        let globals = self.tracer.known.globals.checkpoint();
         let mut tired = left == 0;
         if !tired {
             let known = self.tracer.copy(&aside);
@@ -95,6 +101,12 @@ impl Scan<'_> {
             self.plain_cost += before - left;
         }
         self.tracer.resume(aside);
+        let found = self.tracer.report.findings.get(known..).unwrap_or_default();
+        if raw.bytes.is_none() && !found.iter().any(is_known_danger) {
+            self.tracer.report.findings.truncate(known);
+            self.tracer.alike = alike;
+            self.tracer.known.globals.roll_back(&globals);
+        }
         let worst = self.tracer.report.findings.get(known..).unwrap_or_default();
         let worst = worst.iter().map(|finding| finding.severity).max();
         if let Some(worst) = worst {
@@ -145,6 +157,15 @@ impl Scan<'_> {
         }
         Ok(true)
     }
+}
+
+/// Whether a finding is of something that the table of dangerous globals knows.
+fn is_known_danger(finding: &Finding) -> bool {
+    let by_name = matches!(
+        finding.rule,
+        Rule::DangerousImport | Rule::DangerousCall | Rule::UnusualArguments | Rule::LookalikeName
+    );
+    by_name && finding.severity == Severity::Dangerous
 }
 
 impl Tracer<'_> {

@@ -161,8 +161,8 @@ impl<'s> Tracer<'s> {
 
     /// What trying another reading of the same pickle would cost: the objects that are copied.
     pub(super) fn size(&self) -> u64 {
-        let told = self.known.contents.size() + self.known.globals.told.size();
-        self.stack.len() as u64 + self.memo.len() + told
+        let globals = self.known.globals.len() as u64 + self.known.globals.told.size();
+        self.stack.len() as u64 + self.memo.len() + self.known.contents.size() + globals
     }
 
     /// Goes on with a copy of what was set aside; gives what [`Tracer::forget`] needs.
