@@ -91,8 +91,7 @@ def test_matrices_that_the_policy_does_not_list_are_suspicious_and_no_more(form)
 
 JOBLIB = {
     "array": np.arange(1000.0),
-    # No array of objects: its own pickle, read with the outer one's memo as pickle.load would, seems
-    # to call what is no function, and is called dangerous.
+    "objects": np.array([1, "a", None, np.arange(3)], dtype=object),
     "mixed": {"a": np.arange(10), "b": [np.zeros((2, 2), "f4", order="F"), "x"]},
     "strings": np.array(["x", "yz"]),
     "plain": list(range(1000)),
