@@ -53,6 +53,7 @@ pub(crate) fn map(
         "retries": options.retries, "resume": options.resume, "version": options.version,
         "made_by": options.made_by,
         "only": options.only,
+        "compress": options.compression.map(|compression| compression.to_string()),
     });
     let name = python.python.to_string_lossy();
     let mut command = Command::new(&python.python);

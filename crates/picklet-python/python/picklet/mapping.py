@@ -152,7 +152,7 @@ def on_engine(request: dict[str, Any], heard: Callable[..., Any]) -> dict[str, A
         "only": request["only"],
         "names": None,
         "call": None,
-        "compress": None,
+        "compress": request["compress"],
         "made_by": request.get("made_by"),
     }
     fleet = {
