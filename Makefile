@@ -10,7 +10,7 @@
 #   make sanitize      mutated pickles under AddressSanitizer and the debug allocator
 #   make corpora       every real pickle of some packages, fetched from the network, is read
 #   make bench         picklet beside its peers, as ratios, into docs/benchmarks.md
-#   make fuzz          every fuzz target, FUZZ_SECONDS each
+#   make fuzz          every fuzz target, FUZZ_SECONDS each, FUZZ_JOBS of them at a time
 #   make test-torch    what torch saves here is scanned, and compared byte by byte with the tests' files
 #   make test-engines  one contract of map on Dask, Ray and Spark; the stores on S3
 #   make clean         remove what the others made
@@ -23,6 +23,7 @@ TORCH := .venv-torch
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 FUZZ_SECONDS ?= 60
+FUZZ_JOBS ?= $(shell nproc)
 FUZZ_TARGETS ?= read write dis optimize value serde scan split merge
 
 # pyo3's build script and the tests that ask CPython use the same interpreter.
@@ -141,10 +142,11 @@ bench: build $(VENV)/test-tools $(VENV)/bench-tools $(SCANNERS)/installed
 	cargo build --release --quiet --package picklet-bench --bin copy_with_digest
 	$(BIN)/python crates/picklet-bench/python/split_speed.py
 	$(BIN)/python crates/picklet-bench/python/codec.py
+	$(BIN)/python crates/picklet-bench/python/codec.py --memory
 	$(BIN)/python crates/picklet-bench/python/map_cost.py
 	$(BIN)/python crates/picklet-bench/python/tiles.py
 	$(BIN)/python crates/picklet-bench/python/scan.py --peers $(SCANNERS)/bin/python
-	cargo bench --package picklet-bench
+	$(BIN)/python crates/picklet-bench/python/rust_peers.py
 	$(BIN)/python crates/picklet-bench/python/evidence.py
 
 # Each target starts from the seeds in the tree; what it finds worth keeping goes to fuzz/corpus.
@@ -157,11 +159,15 @@ fuzz:
 	  echo "=================================================================="; \
 	else \
 	  cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked || exit 1; \
-	  for target in $(FUZZ_TARGETS); do \
-	    mkdir -p fuzz/corpus/$$target; \
-	    cargo +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/read -- \
-	        -max_total_time=$(FUZZ_SECONDS) -dict=fuzz/opcodes.dict -rss_limit_mb=2048 || exit 1; \
-	  done; \
+	  cargo +nightly fuzz build || exit 1; \
+	  mkdir -p target/fuzz-logs; \
+	  printf '%s\n' $(FUZZ_TARGETS) | xargs -P $(FUZZ_JOBS) -I TARGET sh -c ' \
+	    mkdir -p fuzz/corpus/TARGET; \
+	    if cargo +nightly fuzz run TARGET fuzz/corpus/TARGET fuzz/seeds/read -- \
+	        -max_total_time=$(FUZZ_SECONDS) -dict=fuzz/opcodes.dict -rss_limit_mb=2048 \
+	        > target/fuzz-logs/TARGET.log 2>&1; \
+	    then echo "TARGET: $$(tail -n 1 target/fuzz-logs/TARGET.log)"; \
+	    else tail -n 60 target/fuzz-logs/TARGET.log; echo "TARGET: found something"; exit 255; fi'; \
 	fi
 
 # Several gigabytes, most of it for processors that no test has.

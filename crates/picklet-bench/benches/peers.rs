@@ -1,10 +1,11 @@
 //! picklet beside serde-pickle and deser-pickle: reading and writing, in one run.
 //!
 //! `cargo bench -p picklet-bench --bench peers [-- MEGABYTES]`, 10 by default. Python writes the
-//! pickles. Each rate is the best of several turns, the peers taking turns. Rates are of bytes of
-//! Python's pickle, for writing too, though each writes a pickle of its own; ratios above 1 are
-//! in picklet's favour. Dropping what was read is counted in. `--bench peers_memory` counts
-//! allocations and the peak.
+//! pickles. The peers take turns: each rate is the best of them, each ratio the median of theirs,
+//! above 1 in picklet's favour. Rates are of bytes of Python's pickle, for writing too, though each
+//! writes a pickle of its own. Dropping what was read is counted in. `--bench peers_memory` counts
+//! allocations and the peak. With `PICKLET_BENCH_RESULTS=FILE` each row goes there too, as a line
+//! of JSON.
 
 use std::hint::black_box;
 
@@ -12,18 +13,28 @@ use picklet::Value;
 use picklet::codec::{Arg, Reader};
 use picklet_bench::payloads::{self, Blob, Nested, Payload, Record, Source};
 use picklet_bench::race::{Work, race};
+use picklet_bench::results;
+use serde_json::json;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-fn row(name: &str, way: &str, bytes: usize, seconds: &[f64]) {
+fn row(name: &str, way: &str, bytes: usize, seconds: &[[f64; 5]]) -> Outcome<()> {
     print!("{name:<8} {way:<13} {bytes:>10}");
-    for one in seconds {
-        print!(" {:>8.0}", bytes as f64 / 1e6 / one);
+    for turns in seconds {
+        let best = turns.iter().copied().fold(f64::INFINITY, f64::min);
+        print!(" {:>8.0}", bytes as f64 / 1e6 / best);
     }
-    for one in seconds.iter().skip(1) {
-        print!(" {:>8.2}", one / seconds[0]);
+    let mut ratios = Vec::new();
+    for peer in seconds.iter().skip(1) {
+        let of_turns: Vec<f64> =
+            peer.iter().zip(&seconds[0]).map(|(peer, own)| peer / own).collect();
+        let mut sorted = of_turns.clone();
+        sorted.sort_unstable_by(f64::total_cmp);
+        print!(" {:>8.2}", sorted[sorted.len() / 2]);
+        ratios.push(of_turns);
     }
     println!();
+    results::keep(&json!({ "payload": name, "way": way, "bytes": bytes, "ratios": ratios }))
 }
 
 /// All that is measured of one pickle of a list of `T`.
@@ -45,13 +56,13 @@ fn compare<T: Payload>(source: Source, bytes: usize) -> Outcome<()> {
         Box::new(|| drop(black_box(serde_pickle::from_slice::<Vec<T>>(black_box(pickle), read())))),
         Box::new(|| drop(black_box(deser_pickle::from_slice::<Vec<T>>(black_box(pickle))))),
     ]);
-    row(name, "read struct", pickle.len(), &seconds);
+    row(name, "read struct", pickle.len(), &seconds)?;
     let seconds = race(&mut [
         Box::new(|| drop(black_box(picklet::to_vec(black_box(&rows))))) as Work<'_>,
         Box::new(|| drop(black_box(serde_pickle::to_vec(black_box(&rows), written())))),
         Box::new(|| drop(black_box(deser_pickle::to_vec(black_box(&rows))))),
     ]);
-    row(name, "write struct", pickle.len(), &seconds);
+    row(name, "write struct", pickle.len(), &seconds)?;
     drop(rows);
 
     let value = Value::from_slice(pickle)?;
@@ -63,12 +74,12 @@ fn compare<T: Payload>(source: Source, bytes: usize) -> Outcome<()> {
         Box::new(|| drop(black_box(Value::from_slice(black_box(pickle))))) as Work<'_>,
         Box::new(|| drop(black_box(serde_pickle::value_from_slice(black_box(pickle), read())))),
     ]);
-    row(name, "read value", pickle.len(), &seconds);
+    row(name, "read value", pickle.len(), &seconds)?;
     let seconds = race(&mut [
         Box::new(|| drop(black_box(black_box(&value).to_vec()))) as Work<'_>,
         Box::new(|| drop(black_box(serde_pickle::value_to_vec(black_box(&peer), written())))),
     ]);
-    row(name, "write value", pickle.len(), &seconds);
+    row(name, "write value", pickle.len(), &seconds)?;
 
     // Every argument is looked at, and no value is made.
     let seconds = race(&mut [Box::new(|| {
@@ -86,7 +97,7 @@ fn compare<T: Payload>(source: Source, bytes: usize) -> Outcome<()> {
         }
         black_box(sum);
     })]);
-    row(name, "reader alone", pickle.len(), &seconds);
+    row(name, "reader alone", pickle.len(), &seconds)?;
     Ok(())
 }
 

@@ -3,15 +3,24 @@
 //! `cargo bench -p picklet-bench --bench peers_memory [-- MEGABYTES]`, 10 by default. Counted by
 //! the allocator, so the same in each run: allocations per item of the payload, and the most
 //! bytes held at once for each byte of the pickle, input and what is written not counted in for
-//! reading, and what is written counted in for writing.
+//! reading, and what is written counted in for writing. With `PICKLET_BENCH_RESULTS=FILE` each row
+//! goes there too, as a line of JSON.
 
 use allocation_counter::measure;
 use picklet::Value;
 use picklet_bench::payloads::{self, Blob, Nested, Payload, Record, Source};
+use picklet_bench::results;
+use serde_json::json;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-fn row(name: &str, way: &str, items: usize, bytes: usize, works: &mut [Box<dyn FnMut() + '_>]) {
+fn row(
+    name: &str,
+    way: &str,
+    items: usize,
+    bytes: usize,
+    works: &mut [Box<dyn FnMut() + '_>],
+) -> Outcome<()> {
     print!("{name:<8} {way:<13} {bytes:>10}");
     let infos: Vec<_> = works.iter_mut().map(measure).collect();
     for info in &infos {
@@ -24,6 +33,11 @@ fn row(name: &str, way: &str, items: usize, bytes: usize, works: &mut [Box<dyn F
         print!(" {:>8.2}", info.bytes_max as f64 / bytes as f64);
     }
     println!();
+    let counts: Vec<u64> = infos.iter().map(|info| info.count_total).collect();
+    let peaks: Vec<u64> = infos.iter().map(|info| info.bytes_max).collect();
+    results::keep(&json!({
+        "payload": name, "way": way, "bytes": bytes, "allocations": counts, "peaks": peaks,
+    }))
 }
 
 /// All that is counted of one pickle of a list of `T`.
@@ -44,7 +58,7 @@ fn compare<T: Payload>(source: Source, bytes: usize) -> Outcome<()> {
             Box::new(|| drop(serde_pickle::from_slice::<Vec<T>>(pickle, read()))),
             Box::new(|| drop(deser_pickle::from_slice::<Vec<T>>(pickle))),
         ],
-    );
+    )?;
     row(
         name,
         "write struct",
@@ -55,7 +69,7 @@ fn compare<T: Payload>(source: Source, bytes: usize) -> Outcome<()> {
             Box::new(|| drop(serde_pickle::to_vec(&rows, written()))),
             Box::new(|| drop(deser_pickle::to_vec(&rows))),
         ],
-    );
+    )?;
     drop(rows);
     let value = Value::from_slice(pickle)?;
     let peer = serde_pickle::value_from_slice(pickle, read())?;
@@ -68,7 +82,7 @@ fn compare<T: Payload>(source: Source, bytes: usize) -> Outcome<()> {
             Box::new(|| drop(Value::from_slice(pickle))),
             Box::new(|| drop(serde_pickle::value_from_slice(pickle, read()))),
         ],
-    );
+    )?;
     row(
         name,
         "write value",
@@ -78,7 +92,7 @@ fn compare<T: Payload>(source: Source, bytes: usize) -> Outcome<()> {
             Box::new(|| drop(value.to_vec())),
             Box::new(|| drop(serde_pickle::value_to_vec(&peer, written()))),
         ],
-    );
+    )?;
     Ok(())
 }
 

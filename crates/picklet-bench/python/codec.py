@@ -5,8 +5,8 @@
 
 Every figure is a ratio: stock's time divided by the other's, above 1 where the
 other is faster. The calls are interleaved, so that whatever else the machine
-does hits both, and each side counts with the best of its rounds, in processor
-time. A load pays for everything that it puts off: the collection of young
+does hits both, and a figure is the median of the rounds' ratios, in processor
+time; the page of benchmarks shows their lowest and highest too. A load pays for everything that it puts off: the collection of young
 objects that the collector would have made meanwhile, and freeing the object.
 
 ``dumps`` and ``dump`` are picklet's own, ``compat`` the drop-in with stock's
@@ -38,6 +38,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import evidence
 import picklet
 import picklet.compat
 
@@ -96,9 +97,9 @@ OBJECTS: dict[str, tuple[Callable[[int], Any], int]] = {
 SIZES = {"1k": 1_000, "10k": 10_000, "100k": 100_000, "1M": 10**6, "10M": 10**7, "100M": 10**8}
 
 
-def best_of(seconds: float, calls: dict[str, Call], repeat: int) -> dict[str, float]:
-    """Give each call's best processor time, over rounds that take ``seconds`` together."""
-    best = dict.fromkeys(calls, float("inf"))
+def rounds_of(seconds: float, calls: dict[str, Call], repeat: int) -> dict[str, list[float]]:
+    """Give each call's processor time in each of the rounds, which take ``seconds`` together."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
     end = time.process_time() + seconds
     rounds = 0
     while rounds < 3 or time.process_time() < end:
@@ -109,9 +110,9 @@ def best_of(seconds: float, calls: dict[str, Call], repeat: int) -> dict[str, fl
             # What the collector would have looked at meanwhile, had it not been paused.
             gc.collect(0)
             del kept
-            best[name] = min(best[name], time.process_time() - begin)
+            times[name].append(time.process_time() - begin)
         rounds += 1
-    return best
+    return times
 
 
 def peers(obj: Any) -> dict[str, Call]:
@@ -172,6 +173,12 @@ AGAINST = {
     "marshal<": "stock<", "msgspec<": "stock<", "orjson<": "stock<",
 }  # fmt: skip
 
+# What of it the page of benchmarks shows, and under which heads; the floors are no peers.
+OURS = {
+    "dumps": "dumps", "compat": "compat.dumps", "dump": "dump", "loads": "compat.loads",
+    "own": "compat.loads of picklet's own", "safe": "safe loads", "load": "compat.load",
+}  # fmt: skip
+
 
 def payloads(size: int, only: set[str]) -> dict[str, Any]:
     """Give the payloads of about ``size`` bytes by name."""
@@ -186,31 +193,48 @@ def payloads(size: int, only: set[str]) -> dict[str, Any]:
     return made
 
 
+def ratios_of(times: dict[str, list[float]], column: str) -> list[float]:
+    """Give a column's ratio in each round; none where there is no such call."""
+    pairs = zip(times[AGAINST[column]], times.get(column, []), strict=False)
+    return [stock / other for stock, other in pairs]
+
+
 def speed(sizes: list[str], seconds: float, only: set[str]) -> None:
     """Print a table for each size, and the geometric means over the seven payloads."""
     print(f"Python {sys.version.split()[0]}; stock's time / the other's")
     for size in sizes:
         print(f"\n{size:16}{'bytes':>12}  " + "".join(f"{column:>10}" for column in AGAINST))
         table: dict[str, list[float]] = {column: [] for column in AGAINST}
+        rows: list[tuple[str, list[evidence.Cell | None]]] = []
         for name, obj in payloads(SIZES[size], only).items():
             stock, own = pickle.dumps(obj), picklet.dumps(obj)
-            times = best_of(seconds, calls_of(obj, stock, own), max(1, 50_000 // len(stock)))
-            cells = ""
-            for column, against in AGAINST.items():
-                if column not in times:
-                    cells += f"{'-':>10}"
-                    continue
-                ratio = times[against] / times[column]
-                cells += f"{ratio:10.2f}"
-                if name in SEVEN:
-                    table[column].append(ratio)
+            times = rounds_of(seconds, calls_of(obj, stock, own), max(1, 50_000 // len(stock)))
+            ratios = {column: ratios_of(times, column) for column in AGAINST}
+            medians = {
+                column: statistics.median(found) for column, found in ratios.items() if found
+            }
+            cells = "".join(
+                f"{medians[column]:10.2f}" if column in medians else f"{'-':>10}"
+                for column in AGAINST
+            )
             print(f"{name:16}{len(stock):12,}  {cells}", flush=True)
-        if all(len(ratios) in (0, len(SEVEN)) for ratios in table.values()):
-            means = [
-                statistics.geometric_mean(ratios) if ratios else 0 for ratios in table.values()
-            ]
-            cells = "".join(f"{mean:10.2f}" for mean in means)
+            rows.append((name, [evidence.Cell.of(ratios[c]) if ratios[c] else None for c in OURS]))
+            if name in SEVEN:
+                for column, median in medians.items():
+                    table[column].append(median)
+        if all(len(medians) in (0, len(SEVEN)) for medians in table.values()):
+            means = {c: statistics.geometric_mean(found) for c, found in table.items() if found}
+            cells = "".join(f"{means.get(column, 0):10.2f}" for column in AGAINST)
             print(f"{'geometric mean':16}{'of the seven':>12}  {cells}", flush=True)
+            mean = [evidence.Cell.of([means[column]]) for column in OURS]
+            rows.append(("geometric mean of the first seven", list(mean)))
+        evidence.record(
+            f"codec-speed-{list(SIZES).index(size)}-{size}",
+            f"From Python, pickles of about {size}B: C pickle's time divided by picklet's",
+            f"python crates/picklet-bench/python/codec.py --sizes {size}",
+            list(OURS.values()),
+            rows,
+        )
 
 
 def peak(name: str, size: str, how: str) -> int:
@@ -231,6 +255,7 @@ def memory(sizes: list[str], only: set[str]) -> None:
     """Print the peaks of dumps and loads, each in a process of its own."""
     print(f"Python {sys.version.split()[0]}; picklet's peak / stock's")
     for size in sizes:
+        rows: list[tuple[str, list[evidence.Cell | None]]] = []
         for name in SEVEN | OBJECTS:
             if only and name not in only:
                 continue
@@ -244,6 +269,15 @@ def memory(sizes: list[str], only: set[str]) -> None:
                 for way in ("dumps", "loads")
             ]
             print(f"{size:6}{name:16}  dumps {ratios[0]:6.2f}  loads {ratios[1]:6.2f}", flush=True)
+            rows.append((name, [evidence.Cell.of([ratio]) for ratio in ratios]))
+        evidence.record(
+            f"codec-memory-{list(SIZES).index(size)}-{size}",
+            f"From Python, pickles of about {size}B: picklet's peak memory divided by C pickle's",
+            f"python crates/picklet-bench/python/codec.py --memory --sizes {size}",
+            ["compat.dumps", "compat.loads"],
+            rows,
+            better=["less", "less"],
+        )
 
 
 def main() -> None:

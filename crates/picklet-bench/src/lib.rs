@@ -7,3 +7,4 @@
 
 pub mod payloads;
 pub mod race;
+pub mod results;

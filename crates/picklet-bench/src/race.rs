@@ -9,11 +9,12 @@ const LEAST: Duration = Duration::from_millis(60);
 /// One peer's work.
 pub type Work<'w> = Box<dyn FnMut() + 'w>;
 
-/// The seconds of one call of each, the best of all turns.
-pub fn race(works: &mut [Work<'_>]) -> Vec<f64> {
-    let mut best = vec![f64::INFINITY; works.len()];
-    for _ in 0..TURNS {
-        for (work, best) in works.iter_mut().zip(&mut best) {
+/// The seconds of one call of each peer: the best of each of its turns.
+pub fn race(works: &mut [Work<'_>]) -> Vec<[f64; TURNS]> {
+    let mut seconds = vec![[f64::INFINITY; TURNS]; works.len()];
+    for turn in 0..TURNS {
+        for (work, turns) in works.iter_mut().zip(&mut seconds) {
+            let best = &mut turns[turn];
             let start = Instant::now();
             // What is shorter than the clock's own call is measured many at a time.
             let mut calls = 1_u32;
@@ -30,5 +31,5 @@ pub fn race(works: &mut [Work<'_>]) -> Vec<f64> {
             }
         }
     }
-    best
+    seconds
 }

@@ -75,6 +75,7 @@ fn args(args: &Args) -> String {
         Args::Each(kind) => format!("any number of {}", words(kind)),
         Args::Special(special) => match special {
             Special::NumpyDtype => "a type's letter and size",
+            Special::NumpyStringDtype => "int; or int, and what says that one is missing",
             Special::NumpyScalar => "a whole numpy dtype without objects, as many bytes",
             Special::NumpyFromBuffer => {
                 "a buffer, a whole numpy dtype without objects, a shape of as many bytes, an order"
@@ -153,6 +154,7 @@ fn sort(makes: Makes) -> &'static str {
         Makes::ArrowBuffer => "pyarrow buffer",
         Makes::ArrowArray => "pyarrow array",
         Makes::SparseMatrix => "sparse matrix",
+        Makes::DictSparseMatrix => "sparse matrix that is a dict",
         Makes::Storage => "torch storage",
         Makes::Tensor => "tensor",
         Makes::TorchType => "torch type",

@@ -4,6 +4,7 @@
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
+use picklet_segments::store::WholeFile;
 use picklet_segments::{
     Compression, Error, Existing, Extracted, Input, MergeOptions, Names, Shared, SplitOptions,
     Target,
@@ -272,6 +273,23 @@ fn merge(py: Python<'_>, directory: &Directory, file: Py<PyAny>) -> PyResult<()>
     raised.or(py, result)
 }
 
+/// The same into the file at `path`, which appears whole or not at all, durably.
+#[pyfunction]
+fn merge_to(py: Python<'_>, directory: &Directory, path: PathBuf) -> PyResult<()> {
+    let raised = Raised::default();
+    let result = py.detach(|| {
+        let mut file = WholeFile::create(&path)?;
+        let how = MergeOptions {
+            name: path,
+            interrupt: &|| raised.interrupted(),
+            ..MergeOptions::default()
+        };
+        picklet_segments::merge(&directory.segments, &mut file, &how)?;
+        file.finish()
+    });
+    raised.or(py, result)
+}
+
 /// Adds what this file has to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(split, module)?)?;
@@ -279,5 +297,6 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(extract_rows, module)?)?;
     module.add_function(wrap_pyfunction!(find_key, module)?)?;
     module.add_function(wrap_pyfunction!(merge, module)?)?;
+    module.add_function(wrap_pyfunction!(merge_to, module)?)?;
     module.add_function(wrap_pyfunction!(resplit, module)?)
 }

@@ -243,3 +243,38 @@ def test_dtypes_of_this_machine_come_back_native():
             assert getattr(loaded, "dtype", loaded).byteorder == (
                 getattr(stock, "dtype", stock).byteorder
             )
+
+
+@pytest.mark.skipif(not hasattr(np, "dtypes") or not hasattr(np.dtypes, "StringDType"),
+                    reason="numpy 1 has no strings of any length")  # fmt: skip
+@pytest.mark.parametrize("protocol", graphs.PROTOCOLS)
+def test_strings_of_any_length_load_by_the_policy(protocol):
+    for options in ({}, {"na_object": None}, {"na_object": float("nan")}, {"coerce": False}):
+        dtype = np.dtypes.StringDType(**options)
+        strings = ["", "짧다", "long " * 100, "\U0001f600"]
+        if "na_object" in options:
+            strings.append(options["na_object"])
+        array = np.array([strings, strings], dtype)
+        for dumps in (pickle.dumps, _picklet.dumps):
+            again, kind = _picklet.loads(dumps([array, dtype], protocol))
+            assert again.dtype == kind == dtype
+            assert repr(again.tolist()) == repr(array.tolist())
+
+
+@pytest.mark.skipif(not hasattr(np, "dtypes") or not hasattr(np.dtypes, "StringDType"),
+                    reason="numpy 1 has no strings of any length")  # fmt: skip
+def test_strings_of_any_length_are_made_of_strings_alone_and_stand_alone():
+    make = "cnumpy._core._internal\n_convert_to_stringdtype_kwargs\n(I01\ntR"
+    array = "cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntVb\ntR"
+    # numpy would ask each of these for its text, which takes for ever where lists share lists.
+    laughs = "".join(f"(lp{n}\ng{n - 1}\nag{n - 1}\na" for n in range(1, 60))
+    deep = f"{array}(I1\n(I1\nt{make}I00\n((lp0\n{laughs}ltb."
+    with pytest.raises(pickle.UnpicklingError, match="ndarray"):
+        _picklet.loads(deep.encode())
+    with pytest.raises(pickle.UnpicklingError):
+        _picklet.loads(f"cnumpy._core.multiarray\nscalar\n({make}V0123456789abcdef\ntR.".encode())
+    structure = (
+        f"cnumpy\ndtype\n(VV16\nI00\nI01\ntR(I3\nV|\nN(Va\nt(dVa\n({make}I0\ntsI16\nI1\nI27\ntb."
+    )
+    with pytest.raises(pickle.UnpicklingError, match="dtype"):
+        _picklet.loads(structure.encode())

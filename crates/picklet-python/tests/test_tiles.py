@@ -367,6 +367,49 @@ def test_missing_tiles_are_filled_where_nobody_else_has_them():
     assert (drawn.width, drawn.height, drawn.tiles, drawn.missing) == (20, 20, 3, ("data-00000",))
 
 
+@pytest.mark.parametrize("mode", ["crop", "mean", "hann", "max"])
+@pytest.mark.parametrize("damaged", [0, 3])
+def test_damaged_tiles_are_filled_as_missing_ones_are(mode, damaged):
+    array = np.arange(1, 401, dtype="f4").reshape(20, 20)
+    cut = picklet.tiles(array, "tiles", tile=(10, 10), overlap=2)
+    path = cut.paths[damaged]
+    flipped = bytearray(path.read_bytes())
+    flipped[-20] ^= 1
+    path.write_bytes(flipped)
+    drawn = picklet.preview("tiles", "tiles.png")
+    assert (drawn.tiles, drawn.missing) == (3, (f"data-0000{damaged}",))
+    with pytest.raises(picklet.SegmentsError, match=path.name):
+        picklet.stitch("tiles", "whole.npy", mode=mode)
+    assert not pathlib.Path("whole.npy").exists()
+    filled = picklet.stitch("tiles", "whole.npy", mode=mode, fill=-7)
+    assert filled.filled == (f"data-0000{damaged}",)
+    # What a neighbour's halo has, blending takes from there.
+    reach = 0 if mode == "crop" else 2
+    gone = np.s_[: 10 - reach, : 10 - reach] if damaged == 0 else np.s_[10 + reach :, 10 + reach :]
+    expected = array.copy()
+    expected[gone] = -7
+    assert np.allclose(np.load("whole.npy"), expected, rtol=1e-6)
+    for other in cut.paths:
+        other.write_bytes(b"?" * other.stat().st_size)
+    with pytest.raises(picklet.SegmentsError, match="all 4 tiles"):
+        picklet.stitch("tiles", "none.npy", mode=mode, fill=0)
+
+
+def test_tiles_quarantined_at_a_url_are_called_so():
+    cut = picklet.tiles(np.ones((20, 20), "u1"), "memory://tiles/in", tile=(10, 10))
+
+    def fails(tile, info):
+        if info.index == 2:
+            raise ValueError("not this one")
+        return tile
+
+    with pytest.warns(UserWarning, match="data-00002"):
+        cut.map(fails, "memory://tiles/out", workers=0, on_error="quarantine")
+    with pytest.raises(picklet.SegmentsError, match=r"data-00002 \(quarantined"):
+        picklet.stitch("memory://tiles/out", "whole.npy")
+    assert picklet.stitch("memory://tiles/out", "whole.npy", fill=0).filled == ("data-00002",)
+
+
 def test_members_of_npz_files_are_cut_stored_and_compressed():
     a, b = np.arange(300.0).reshape(20, 15), np.arange(7)
     for save, name in [(np.savez, "stored.npz"), (np.savez_compressed, "small.npz")]:

@@ -137,3 +137,60 @@ def test_workers_read_from_a_bucket_and_publish_to_it(bucket: str) -> None:
     subprocess.run(mapped, check=True, capture_output=True)
     subprocess.run([*program, "verify", f"{bucket}/copy"], check=True)
     assert picklet.open(f"{bucket}/copy").load() == upper.load()
+
+
+def test_every_command_that_takes_a_directory_takes_a_url(bucket: str, tmp_path: Path) -> None:
+    np = pytest.importorskip("numpy")
+    numbers = tmp_path / "숫자.pickle"
+    numbers.write_bytes(pickle.dumps(list(range(1000))))
+    np.save(tmp_path / "tall.npy", np.arange(600, dtype="u1").reshape(30, 20))
+    (tmp_path / "doubles.py").write_text(
+        "def process_segment(segment):\n    return [2 * n for n in segment]\n"
+    )
+
+    def run(*arguments: str, status: int = 0) -> str:
+        command = [sys.executable, "-m", "picklet", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+        assert done.returncode == status, (arguments, done.stdout, done.stderr)
+        return done.stdout
+
+    call = ["--call", "doubles:process_segment", "-j", "2"]
+    run("split", "숫자.pickle", "-o", f"{bucket}/수", "--count", "300", "--sha256")
+    run("map", f"{bucket}/수", "-o", f"{bucket}/doubled", *call)
+    run("run", "숫자.pickle", "-o", f"{bucket}/at-once", "--count", "250", *call)
+    doubled = [2 * n for n in range(1000)]
+    assert picklet.open(f"{bucket}/doubled").load() == doubled
+    assert picklet.open(f"{bucket}/at-once").load() == doubled
+    run("resplit", f"{bucket}/doubled", "-o", f"{bucket}/anew", "--count", "100")
+    assert "10 segments" in run("ls", f"{bucket}/anew")
+    run("merge", f"{bucket}/anew", "-o", "merged.pickle")
+    assert pickle.loads((tmp_path / "merged.pickle").read_bytes()) == doubled
+    assert run("cat", f"{bucket}/anew").splitlines() == [str(n) for n in doubled]
+    assert run("get", f"{bucket}/anew", "777", "-1").split() == ["1554", "1998"]
+    assert "1,000" in run("info", f"{bucket}/anew")
+    assert "clean" in run("scan", f"{bucket}/anew")
+    run("verify", f"{bucket}/anew", "--deep")
+    run("split", "tall.npy", "-o", f"{bucket}/tiles", "--tile", "10x10", "--overlap", "2")
+    run("preview", f"{bucket}/tiles", "-o", "preview.png")
+    run("stitch", f"{bucket}/tiles", "-o", "back.npy")
+    assert (np.load(tmp_path / "back.npy") == np.load(tmp_path / "tall.npy")).all()
+
+    # A segment is damaged: found, told, set aside, and made again by the same command.
+    directory = f"{bucket}/수"
+    whole = picklet.open(directory)[1]
+    _spoil(directory, "data-00001.pickle")
+    assert "data-00001" in run("verify", directory, status=1)
+    assert "data-00001" in run("repair", directory, status=1)
+    run("split", "숫자.pickle", "-o", directory, "--count", "300", "--sha256", "--resume")
+    assert picklet.open(directory)[1] == whole
+    run("verify", directory)
+
+
+def _spoil(directory: str, name: str) -> None:
+    """Overwrites an object as something other than picklet would."""
+    import boto3
+
+    bucket, _, key = directory.removeprefix("s3://").partition("/")
+    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    body = client.get_object(Bucket=bucket, Key=f"{key}/{name}")["Body"].read()
+    client.put_object(Bucket=bucket, Key=f"{key}/{name}", Body=body[:-1] + b"?")

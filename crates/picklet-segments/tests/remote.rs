@@ -97,6 +97,12 @@ fn a_put_that_somebody_else_won_is_no_lost_reply() {
 }
 
 #[test]
+fn two_writers_at_once_in_a_folder_lose_nothing_in_a_hundred_rounds() {
+    let folder = tempfile::tempdir().unwrap();
+    two_writers_at_once(&Location::local(folder.path().join("out")), 100);
+}
+
+#[test]
 fn two_writers_at_once_lose_nothing_in_a_hundred_rounds() {
     two_writers_at_once(&at(&memory(), "out"), 100);
 }

@@ -50,10 +50,10 @@ pub fn preview(segments: &Segments, out: &Path, longest: u32) -> Result<PreviewR
     }
     let layout = Layout::of(segments)?;
     let mut positions = layout.positions(segments)?;
-    let missing = Missing::find(segments, &layout, &mut positions)?;
+    let mut missing = Missing::find(segments, &layout, &mut positions)?;
     let grid = &layout.grid;
     let canvas = Canvas::plan(grid, longest.max(1))?;
-    let mut picture = canvas.thumbnail(segments, grid, &positions)?;
+    let mut picture = canvas.thumbnail(segments, grid, &positions, &mut missing)?;
     for (number, _, _) in missing.tiles() {
         canvas.cross(grid, *number, &mut picture);
     }
@@ -65,7 +65,7 @@ pub fn preview(segments: &Segments, out: &Path, longest: u32) -> Result<PreviewR
     file.finish()?;
     Ok(PreviewReport {
         pixels: (canvas.height, canvas.width),
-        tiles: positions.len() as u64,
+        tiles: grid.len() - missing.tiles().len() as u64,
         missing: missing.names(),
     })
 }
@@ -123,12 +123,13 @@ impl Canvas {
         }
     }
 
-    /// The picture of the tiles that are there.
+    /// The picture of the tiles that are there; those found to be damaged go to `missing`.
     fn thumbnail(
         &self,
         segments: &Segments,
         grid: &Grid,
         positions: &HashMap<u64, usize>,
+        missing: &mut Missing,
     ) -> Result<Vec<u8>> {
         let count = self.height as usize * self.width as usize;
         let mut values = vec![[f64::NAN; 3]; count];
@@ -144,7 +145,13 @@ impl Canvas {
             if hidden {
                 continue;
             }
-            let loaded = load(segments, position)?;
+            let loaded = match load(segments, position) {
+                Err(Error::Damaged { .. }) => {
+                    missing.add_damaged(number, &segments.entry(position)?.file);
+                    continue;
+                }
+                loaded => loaded?,
+            };
             let wrong =
                 |why: String| Error::input(segments.path(position).unwrap_or_default(), None, why);
             let fit = Fit::new(grid, &tile, &loaded.dtype, &loaded.shape).map_err(wrong)?;

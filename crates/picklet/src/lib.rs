@@ -96,3 +96,8 @@ pub use picklet_segments as segments;
 pub use ser::{to_vec, to_vec_at, to_writer};
 pub use serde_error::{SerdeError, SerdeErrorKind};
 pub use value::{Instance, Items, Kind, Pairs, Value, ValueRef};
+
+/// The blocks of the site's page run as doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/reference/rust.md")]
+struct ReferencePage;

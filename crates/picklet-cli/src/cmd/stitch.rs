@@ -37,7 +37,7 @@ pub(crate) struct Stitch {
     /// The file to make: .npy, .pickle, .tif or .png
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
-    /// What stands where a tile is missing or quarantined; without it, that is refused
+    /// What stands where a tile is missing, quarantined or damaged; without it, that is refused
     #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
     fill: Option<String>,
     /// How tiles are joined where they overlap
@@ -69,7 +69,7 @@ impl Stitch {
         let report = report?;
         if !report.filled.is_empty() {
             warn(&format!(
-                "{} missing and filled: {}",
+                "{} missing or damaged, and filled: {}",
                 show::counted(report.filled.len() as u64, "tile"),
                 report.filled.join(", ")
             ));

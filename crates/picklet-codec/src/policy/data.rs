@@ -12,6 +12,7 @@ const PATHS: &[Args] = &[Each(Str)];
 const ADDRESS: &[Args] = &[Exactly(&[Int]), Exactly(&[Str])];
 const RECONSTRUCT: &[Args] = &[Args::Special(Special::NumpyReconstruct)];
 const MASKED_RECONSTRUCT: &[Args] = &[Args::Special(Special::NumpyMaskedReconstruct)];
+const STRING_DTYPE: &[Args] = &[Args::Special(Special::NumpyStringDtype)];
 const SCALAR: &[Args] = &[Args::Special(Special::NumpyScalar)];
 const FROM_BUFFER: &[Args] = &[Args::Special(Special::NumpyFromBuffer)];
 
@@ -64,7 +65,14 @@ pub static DATA: &[Entry] = &[
     call(
         "copyreg",
         "_reconstructor",
-        &[Exactly(&[Kind::RemadeClass, Kind::Global("builtins", "object"), Singleton])],
+        &[
+            Exactly(&[Kind::RemadeClass, Kind::Global("builtins", "object"), Singleton]),
+            Exactly(&[
+                Kind::ClassOf(Makes::DictSparseMatrix),
+                Kind::Global("builtins", "dict"),
+                Dict,
+            ]),
+        ],
     )
     .of(Class::Argument(0)),
     // Exceptions hold data; making one does not raise it.
@@ -232,6 +240,8 @@ pub static DATA: &[Entry] = &[
     mention("numpy", "timedelta64").making(Makes::NumpyScalar),
     call("numpy", "dtype", &[Args::Special(Special::NumpyDtype)])
         .with_state(State::NumpyDtype)
+        .making(Makes::Dtype),
+    call("numpy._core._internal", "_convert_to_stringdtype_kwargs", STRING_DTYPE)
         .making(Makes::Dtype),
     call("numpy.core.multiarray", "_reconstruct", RECONSTRUCT).of(Class::Argument(0)),
     call("numpy._core.multiarray", "_reconstruct", RECONSTRUCT).of(Class::Argument(0)),

@@ -201,6 +201,16 @@ static DATA_TABLES: &[Table] = &[
         entries: science::SPARSE_MATRICES,
     },
     Table {
+        title: "scipy: sparse matrices of lists",
+        why: "Each row's columns are checked, and copied, so that nothing changes them afterwards.",
+        entries: science::SPARSE_LISTS,
+    },
+    Table {
+        title: "scipy: sparse matrices that are dicts",
+        why: "Places are checked against the shape; values are numbers.",
+        entries: science::SPARSE_DICTS,
+    },
+    Table {
         title: "joblib: the wrapper of an array",
         why: "A description of the bytes that follow it in the file, which only joblib reads.",
         entries: science::JOBLIB,

@@ -16,6 +16,7 @@ const OBJECT_FLAGS: i64 = 0x01 | 0x02 | 0x08 | 0x10;
 pub(super) fn call<S: Subject>(special: Special, args: &S) -> Option<Facts> {
     match special {
         Special::NumpyDtype => new_dtype(args).map(Facts::Dtype),
+        Special::NumpyStringDtype => is_string_dtype(args).then_some(Facts::Dtype(STRINGS)),
         Special::NumpyScalar => is_scalar(args).then_some(Facts::None),
         Special::NumpyFromBuffer => is_from_buffer(args).then_some(Facts::None),
         Special::NumpyReconstruct => {
@@ -116,6 +117,29 @@ fn width(letter: u8) -> u64 {
     }
 }
 
+/// The letter of numpy 2's strings of any length.
+const STRING_KIND: u8 = b'T';
+
+/// Their dtype. What an item holds is no object but as good as one: nothing may lie over it.
+const STRINGS: Dtype =
+    Dtype { itemsize: 16, has_object: true, is_object: false, kind: STRING_KIND };
+
+/// What may stand among them, and what may say that one is missing.
+const STRING_OR_MISSING: Kind = Kind::OneOf(&[
+    Kind::Str,
+    Kind::None,
+    Kind::Float,
+    Kind::Global("pandas._libs.missing", "NA"),
+    Kind::Global("pandas", "NA"),
+]);
+
+/// `_convert_to_stringdtype_kwargs(coerce[, missing])`.
+fn is_string_dtype<S: Subject>(args: &S) -> bool {
+    args.len().is_some_and(|len| (1..=2).contains(&len))
+        && is(args, 0, |coerce| fits(coerce, &Kind::Int))
+        && args.item(1).is_none_or(|missing| fits(&missing, &STRING_OR_MISSING))
+}
+
 fn dtype_of<S: Subject>(subject: &S) -> Option<Dtype> {
     match subject.facts() {
         Facts::Dtype(dtype) if subject.makes() == Makes::Dtype => Some(dtype),
@@ -199,8 +223,12 @@ fn array_items<S: Subject>(state: &S) -> Option<(u64, Dtype)> {
     let dtype = dtype_of(&dtype)?;
     let items = items_of(&shape, dtype.itemsize)?;
     let usual = if dtype.has_object {
-        // Objects come as a list, one for each item.
-        data.nature() == Nature::List && data.len() == Some(items)
+        // Objects come as a list, one for each item. Of what are to be strings numpy asks the text,
+        // which of others than these may take for ever. The scanner does not keep long lists.
+        let is_string = |at| data.item(at).is_none_or(|item: S| fits(&item, &STRING_OR_MISSING));
+        data.nature() == Nature::List
+            && data.len() == Some(items)
+            && (dtype.kind != STRING_KIND || (0..items).all(is_string))
     } else {
         fits(&data, &Kind::BytesOrStr) && data.len() == items.checked_mul(dtype.itemsize)
     };
@@ -256,7 +284,7 @@ fn structured<S: Subject>(names: &S, fields: &S, size: i64, flags: i64) -> Optio
     if fields.nature() != Nature::Dict || fields.len() != Some(count) {
         return None;
     }
-    let mut has_object = false;
+    let (mut has_object, mut strings) = (false, false);
     let mut spans = Vec::new();
     let usual = fields.every_pair(|name, field| {
         let (Some(dtype), Some(offset)) = (
@@ -266,6 +294,7 @@ fn structured<S: Subject>(names: &S, fields: &S, size: i64, flags: i64) -> Optio
             return false;
         };
         has_object |= dtype.has_object;
+        strings |= dtype.kind == STRING_KIND;
         spans.push((offset, dtype.itemsize));
         name.nature() == Nature::Str
             && field.nature() == Nature::Tuple
@@ -285,5 +314,11 @@ fn structured<S: Subject>(names: &S, fields: &S, size: i64, flags: i64) -> Optio
         return None;
     }
     let told = if has_object { flags & OBJECT_FLAGS == OBJECT_FLAGS } else { flags & 0x03 == 0 };
-    (usual && told).then_some(Dtype { itemsize, has_object, is_object: false, kind: b'V' })
+    // numpy makes no structures of its strings.
+    (usual && told && !strings).then_some(Dtype {
+        itemsize,
+        has_object,
+        is_object: false,
+        kind: b'V',
+    })
 }

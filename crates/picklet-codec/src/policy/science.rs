@@ -2,12 +2,14 @@
 
 use super::shape::{Entry, Kind, Makes, Sound, State, each, mention};
 
-use Kind::{Bool, Every, Int, Made, OneOf};
+use Kind::{Bool, Dict, Every, Int, Made, OneOf};
 
 const ARRAY: Kind = Made(Makes::Array);
 
+const SIDE: Kind = OneOf(&[Int, Made(Makes::NumpyScalar)]);
+
 const SPARSE: State = State::Fields(&[
-    ("_shape", Every(&OneOf(&[Int, Made(Makes::NumpyScalar)]))),
+    ("_shape", Every(&SIDE)),
     ("maxprint", Int),
     ("indices", ARRAY),
     ("indptr", ARRAY),
@@ -21,17 +23,30 @@ const SPARSE: State = State::Fields(&[
     ("has_canonical_format", Bool),
 ]);
 
-const fn sparse() -> Entry {
-    mention("", "")
-        .remade_with(SPARSE)
-        .needing_state()
-        .making(Makes::SparseMatrix)
-        .checked(Sound::SparseMatrix)
+/// Lists of columns and of values, one of each for a row.
+const LISTS: State = State::Fields(&[
+    ("_shape", Every(&SIDE)),
+    ("maxprint", Int),
+    ("dtype", Made(Makes::Dtype)),
+    ("rows", ARRAY),
+    ("data", ARRAY),
+]);
+
+/// Values by their row and column.
+const KEYED: State = State::Fields(&[
+    ("_shape", Every(&SIDE)),
+    ("maxprint", Int),
+    ("dtype", Made(Makes::Dtype)),
+    ("_dict", Dict),
+]);
+
+const fn sparse(state: State, makes: Makes) -> Entry {
+    mention("", "").remade_with(state).needing_state().making(makes).checked(Sound::SparseMatrix)
 }
 
 /// Sparse matrices and arrays whose parts are arrays of numbers.
 #[rustfmt::skip]
-pub(super) static SPARSE_MATRICES: &[Entry] = &each(sparse(), [
+pub(super) static SPARSE_MATRICES: &[Entry] = &each(sparse(SPARSE, Makes::SparseMatrix), [
     ("scipy.sparse._csr", "csr_matrix"), ("scipy.sparse._csr", "csr_array"),
     ("scipy.sparse._csc", "csc_matrix"), ("scipy.sparse._csc", "csc_array"),
     ("scipy.sparse._coo", "coo_matrix"), ("scipy.sparse._coo", "coo_array"),
@@ -43,6 +58,19 @@ pub(super) static SPARSE_MATRICES: &[Entry] = &each(sparse(), [
     ("scipy.sparse.csr", "csr_matrix"), ("scipy.sparse.csc", "csc_matrix"),
     ("scipy.sparse.coo", "coo_matrix"), ("scipy.sparse.bsr", "bsr_matrix"),
     ("scipy.sparse.dia", "dia_matrix"),
+]);
+
+#[rustfmt::skip]
+pub(super) static SPARSE_LISTS: &[Entry] = &each(sparse(LISTS, Makes::SparseMatrix), [
+    ("scipy.sparse._lil", "lil_matrix"), ("scipy.sparse._lil", "lil_array"),
+    ("scipy.sparse._arrays", "lil_array"), ("scipy.sparse.lil", "lil_matrix"),
+]);
+
+/// Made by `copyreg._reconstructor` of a dict, which is their content in scipy before 1.11.
+#[rustfmt::skip]
+pub(super) static SPARSE_DICTS: &[Entry] = &each(sparse(KEYED, Makes::DictSparseMatrix), [
+    ("scipy.sparse._dok", "dok_matrix"), ("scipy.sparse._dok", "dok_array"),
+    ("scipy.sparse._arrays", "dok_array"), ("scipy.sparse.dok", "dok_matrix"),
 ]);
 
 /// What joblib puts where an array's bytes follow in the file. It holds no more than a

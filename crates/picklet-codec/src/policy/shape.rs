@@ -113,6 +113,8 @@ pub enum Makes {
     ArrowArray,
     /// scipy's sparse matrices and arrays.
     SparseMatrix,
+    /// Those of them that are dicts.
+    DictSparseMatrix,
     /// torch's storages.
     Storage,
     /// torch's tensors.
@@ -139,6 +141,8 @@ pub enum Args {
 pub enum Special {
     /// `numpy.dtype(text, align, copy)`: a type string.
     NumpyDtype,
+    /// `numpy…_convert_to_stringdtype_kwargs(coerce, missing)`: numpy 2's strings of any length.
+    NumpyStringDtype,
     /// `numpy…scalar(dtype, bytes)`: as many bytes as the dtype says.
     NumpyScalar,
     /// `numpy…_frombuffer(buffer, dtype, shape, order)`: as many bytes as dtype and shape say.

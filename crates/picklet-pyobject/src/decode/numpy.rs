@@ -24,6 +24,12 @@ pub(super) fn call<'py>(
 ) -> Result<Owned, Raised> {
     match special {
         Special::NumpyDtype => new_dtype(decoder, args),
+        Special::NumpyStringDtype => {
+            let dtype = decoder.unguarded_call(callable, args)?;
+            let found = decoder.hook(|| facts(&dtype.obj().bound(decoder.py)))?;
+            decoder.known.add_dtype(dtype.obj(), found);
+            Ok(dtype)
+        }
         Special::NumpyReconstruct | Special::NumpyMaskedReconstruct => {
             let array = decoder.unguarded_call(callable, args)?;
             decoder.fresh_array = Some(array.obj().to_owned());

@@ -1,5 +1,7 @@
 //! Lists, tuples, dicts, sets: batches of 1,000 and the treatment of recursion follow C's pickler.
 
+use super::instances::LastClass;
+use super::output::Keeping;
 use super::{Done, Encoder, Stop};
 use crate::object::{self, Obj};
 
@@ -9,9 +11,31 @@ const BATCH: usize = 1000;
 const FAST_NESTING_LIMIT: u32 = 50;
 
 impl Encoder<'_, '_> {
-    /// A cap on what a pure run buffers, looked at once per batch.
-    pub(super) fn check_pure_cap(&self) -> Done {
-        if self.pure && self.out.written() > self.pure_cap { Err(Stop::Restart) } else { Ok(()) }
+    /// What a pure run does with what it has buffered, between the items of a container: one that
+    /// streams may send it, and whatever runs then may change the container.
+    #[inline(always)]
+    pub(super) fn between_items(&mut self) -> Done {
+        if self.streams && self.unheld == 0 && self.out.is_worth_sending() {
+            return self.send();
+        }
+        if self.out.written() > self.pure_cap {
+            self.out.keep(Keeping::Nothing);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn send(&mut self) -> Done {
+        self.last_class = LastClass::default();
+        Ok(self.out.send_closed()?)
+    }
+
+    /// Writes a key while nothing may leave: nobody holds the value of its pair.
+    pub(super) fn as_key(&mut self, write: impl FnOnce(&mut Self) -> Done) -> Done {
+        self.unheld += 1;
+        let done = write(self);
+        self.unheld -= 1;
+        done
     }
 
     pub(super) fn save_list(&mut self, obj: Obj, unshared: bool) -> Done {
@@ -78,7 +102,7 @@ impl Encoder<'_, '_> {
             if index >= object::list_len(obj) {
                 return Ok(());
             }
-            self.check_pure_cap()?;
+            self.between_items()?;
         }
     }
 
@@ -94,6 +118,7 @@ impl Encoder<'_, '_> {
             0 => Ok(()),
             _ if !self.binary => self.set_one_by_one(obj),
             1 => self.set_only(obj),
+            _ if self.streams => self.stream_set_batches(obj),
             _ if self.hot => self.pure_set_batches(obj),
             _ => self.set_batches(obj),
         };
@@ -104,7 +129,7 @@ impl Encoder<'_, '_> {
     #[inline(always)]
     fn save_pair(&mut self, key: Obj, value: Obj, owns_keys: bool) -> Done {
         if self.pure {
-            self.save(key, owns_keys && key.is_unshared())?;
+            self.as_key(|this| this.save(key, owns_keys && key.is_unshared()))?;
             return self.save(value, value.is_unshared());
         }
         let (key, value) = (key.to_owned(), value.to_owned());
@@ -150,7 +175,7 @@ impl Encoder<'_, '_> {
             if count < BATCH {
                 return Ok(());
             }
-            self.check_pure_cap()?;
+            self.between_items()?;
         }
     }
 
@@ -179,7 +204,7 @@ impl Encoder<'_, '_> {
             if count < BATCH {
                 return Ok(());
             }
-            self.check_pure_cap()?;
+            self.between_items()?;
         }
     }
 
@@ -298,7 +323,7 @@ impl Encoder<'_, '_> {
 }
 
 #[inline(always)]
-fn check_size(before: usize, after: usize, what: &str) -> Done {
+pub(super) fn check_size(before: usize, after: usize, what: &str) -> Done {
     if before == after { Ok(()) } else { Err(changed(what)) }
 }
 

@@ -268,7 +268,7 @@ impl Deterministic<'_, '_> {
 
     fn write(&mut self, header: &[u8], data: &[u8]) -> Result<(), Raised> {
         if data.len() >= FRAME_TARGET {
-            self.out.write_large(header, data, None)
+            self.out.write_large(header, data, None, false)
         } else {
             self.out.write_two(header, data)
         }

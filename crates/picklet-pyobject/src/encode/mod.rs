@@ -7,6 +7,12 @@
 //! container's cannot be met again and needs no memo entry. At the first thing that would run
 //! Python code (`__reduce__`, a hook, a subclass) it starts over in *full-memo* mode, where every
 //! object is memoised and held by a strong reference, as in C's pickler.
+//!
+//! A dump to a file must not hold all of a large pickle. Once it holds [`PURE_DUMP_CAP`] bytes it
+//! throws away what it has and goes on to the end, to see whether any Python code would run. If
+//! none, it begins anew and sends frames as it goes, only between the items of lists, dicts and
+//! tuples, all of which it holds then: `file.write` may run anything. So the object is walked
+//! twice, and still several times faster than with every object memoised.
 
 mod containers;
 mod deterministic;
@@ -27,8 +33,9 @@ use pyo3::prelude::*;
 pub use self::deterministic::dumps_deterministic;
 use self::memo::Hold;
 pub use self::memo::Memo;
-use self::output::Output;
+
 pub(crate) use self::output::new_bytes;
+use self::output::{Keeping, Output};
 pub use self::pickler::{PicklerMemo, dump_with};
 use self::segment::Parts;
 pub use self::segment::{Container, SegmentEncoder};
@@ -143,11 +150,21 @@ pub fn dump<'py>(
     options: EncodeOptions,
     hooks: &Hooks<'py>,
 ) -> PyResult<()> {
-    // A pure run keeps everything in memory up to a cap, so that it can start over.
     let bytes = match start(obj, options, hooks, Mode::PureUpTo(PURE_DUMP_CAP), None) {
         Err(Stop::Restart) => {
             let write = Owned::from_bound(write.clone());
             start(obj, options, hooks, Mode::Full, Some(write))
+        }
+        // More than the cap, and nothing in it that runs Python code.
+        Ok(None) => {
+            let write = Owned::from_bound(write.clone());
+            match start(obj, options, hooks, Mode::PureStream, Some(write)) {
+                Err(Stop::Restart) => {
+                    let message = "the object changed while it was pickled";
+                    return Err(pyo3::exceptions::PyRuntimeError::new_err(message));
+                }
+                streamed => streamed,
+            }
         }
         other => other,
     };
@@ -192,8 +209,10 @@ pub(crate) type Done<T = ()> = Result<T, Stop>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Pure,
-    /// Pure until that many bytes are buffered.
+    /// Pure; from that many bytes on they are only counted.
     PureUpTo(u64),
+    /// Pure, and known to be so to the end: frames leave for the file.
+    PureStream,
     Full,
 }
 
@@ -206,6 +225,11 @@ fn start<'py>(
 ) -> Done<Option<Owned>> {
     let hooked = hooks.persistent_id.is_some() || hooks.reducer_override.is_some();
     let mode = if hooked || options.fast { Mode::Full } else { mode };
+    let mode = match mode {
+        // Without frames C's pickler keeps everything, too.
+        Mode::PureUpTo(_) if options.protocol < 4 => Mode::Pure,
+        mode => mode,
+    };
     let mut encoder = Encoder::new(obj.py(), options, hooks, mode, write)?;
     encoder.header()?;
     encoder.save(Obj::of(obj), false)?;
@@ -229,8 +253,12 @@ pub(crate) struct Encoder<'a, 'py> {
     /// Keys met in the record before.
     keys: pure::KeyCache,
     last_class: instances::LastClass,
-    /// Bytes at which a pure run gives up so that the full one may stream.
+    /// Bytes from which a pure run only counts.
     pure_cap: u64,
+    /// Frames leave for the file between items: what is open is held.
+    streams: bool,
+    /// Open values during which nothing may leave, since what they look at is not held.
+    unheld: u32,
     /// Emit memo opcodes for objects that cannot be met again.
     put_unshared: bool,
     fast: bool,
@@ -253,8 +281,15 @@ impl<'a, 'py> Encoder<'a, 'py> {
         mode: Mode,
         write: Option<Owned>,
     ) -> Done<Self> {
-        let hold = if mode == Mode::Full { Hold::Strong } else { Hold::Borrowed };
-        let parts = Parts { out: Output::new(write)?, memo: Memo::new(hold), next_index: 0 };
+        let hold = match mode {
+            Mode::Pure | Mode::PureUpTo(_) => Hold::Borrowed,
+            Mode::PureStream | Mode::Full => Hold::Strong,
+        };
+        let mut out = Output::new(write)?;
+        if mode == Mode::PureStream {
+            out.keep(Keeping::UntilSent);
+        }
+        let parts = Parts { out, memo: Memo::new(hold), next_index: 0 };
         Self::resume(py, options, hooks, mode, parts)
     }
 
@@ -281,6 +316,8 @@ impl<'a, 'py> Encoder<'a, 'py> {
             keys: pure::KeyCache::default(),
             last_class: instances::LastClass::default(),
             pure_cap: if let Mode::PureUpTo(cap) = mode { cap } else { u64::MAX },
+            streams: mode == Mode::PureStream,
+            unheld: 0,
             put_unshared: options.style == Style::Compat,
             fast: options.fast,
             fast_depth: 0,
@@ -365,6 +402,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
         if unsafe { ffi::Py_EnterRecursiveCall(c" while pickling an object".as_ptr()) } != 0 {
             return Err(Stop::Raised);
         }
+        let held = self.streams.then(|| obj.to_owned());
         let done = if ty == object::dict_type() {
             self.save_dict(obj, unshared)
         } else if ty == object::list_type() {
@@ -372,8 +410,12 @@ impl<'a, 'py> Encoder<'a, 'py> {
         } else if ty == object::tuple_type() {
             self.save_tuple(obj, unshared)
         } else {
-            self.save_rare(obj, ty, unshared)
+            self.unheld += 1;
+            let done = self.save_rare(obj, ty, unshared);
+            self.unheld -= 1;
+            done
         };
+        drop(held);
         // SAFETY: matches the successful enter above.
         unsafe { ffi::Py_LeaveRecursiveCall() };
         done

@@ -16,6 +16,8 @@ const FRAME_MIN: usize = 4;
 const FRAME_HEADER: usize = 9;
 const FRAME_OPCODE: u8 = 0x95;
 const FIRST_CAPACITY: usize = 1024;
+/// Closed frames leave for the file once they are this many bytes.
+const SEND_AT: usize = 256 * 1024;
 /// Room that [`Output::begin_value`] promises: any scalar and its memo opcode.
 pub(crate) const SLACK: usize = 512;
 
@@ -36,6 +38,18 @@ pub(crate) struct Output {
     flushed: u64,
     /// `file.write`, when the output streams.
     write: Option<Owned>,
+    keeping: Keeping,
+}
+
+/// What becomes of frames that are closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    /// They stay, or leave for the file at once.
+    AsTheyCome,
+    /// They stay until [`Output::send_closed`].
+    UntilSent,
+    /// They are counted and thrown away.
+    Nothing,
 }
 
 impl Output {
@@ -51,9 +65,47 @@ impl Output {
             watermark: 0,
             flushed: 0,
             write,
+            keeping: Keeping::AsTheyCome,
         };
         output.grow(FIRST_CAPACITY)?;
         Ok(output)
+    }
+
+    /// From here on closed frames are dealt with so.
+    pub(crate) fn keep(&mut self, keeping: Keeping) {
+        self.keeping = keeping;
+    }
+
+    /// Whether enough frames are closed to be worth a call of `file.write`.
+    #[inline(always)]
+    pub(crate) fn is_worth_sending(&self) -> bool {
+        self.frame_start >= SEND_AT
+    }
+
+    /// Sends the closed frames; the open one stays as it is.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn send_closed(&mut self) -> Result<(), Raised> {
+        let closed = self.frame_start;
+        if closed == 0 || self.boundary == usize::MAX {
+            return Ok(());
+        }
+        let open = self.len - closed;
+        let mut next = Output::new(None)?;
+        next.reserve(open + FRAME_TARGET + SLACK)?;
+        // SAFETY: the open frame is the last `open` bytes of this buffer; the other one has room.
+        unsafe { std::ptr::copy_nonoverlapping(self.data.add(closed), next.data, open) };
+        std::mem::swap(&mut self.buffer, &mut next.buffer);
+        std::mem::swap(&mut self.data, &mut next.data);
+        std::mem::swap(&mut self.capacity, &mut next.capacity);
+        self.len = open;
+        self.frame_start = 0;
+        self.boundary -= closed;
+        self.set_watermark();
+        next.len = closed;
+        let ready = next.take_bytes()?;
+        self.flushed += closed as u64;
+        self.send(ready.obj())
     }
 
     /// Bytes written so far, those that have left included.
@@ -216,10 +268,21 @@ impl Output {
     #[inline(never)]
     fn next_frame(&mut self) -> Result<(), Raised> {
         self.close_frame();
-        if self.write.is_some() {
-            self.flush()?;
-        }
+        self.let_go()?;
         self.open_frame()
+    }
+
+    /// What was closed leaves, or is thrown away.
+    fn let_go(&mut self) -> Result<(), Raised> {
+        match self.keeping {
+            Keeping::AsTheyCome if self.write.is_some() => self.flush(),
+            Keeping::AsTheyCome | Keeping::UntilSent => Ok(()),
+            Keeping::Nothing => {
+                self.flushed += self.len as u64;
+                self.len = 0;
+                Ok(())
+            }
+        }
     }
 
     fn close_frame(&mut self) {
@@ -248,21 +311,29 @@ impl Output {
     }
 
     /// Writes a large value outside of frames; `payload` is the object that holds `data`, handed
-    /// to `file.write` uncopied when the output streams.
+    /// to `file.write` uncopied when the output streams and may be sent now.
     pub(crate) fn write_large(
         &mut self,
         header: &[u8],
         data: &[u8],
         payload: Option<Obj>,
+        may_send: bool,
     ) -> Result<(), Raised> {
         self.close_frame();
         self.write(header)?;
-        if self.write.is_some() {
-            self.flush()?;
+        if self.keeping == Keeping::Nothing {
+            self.flushed += data.len() as u64;
+            self.let_go()?;
+        } else if self.write.is_some() && may_send {
             match payload {
-                Some(obj) => self.send(obj)?,
+                Some(obj) => {
+                    self.flush()?;
+                    self.send(obj)?;
+                }
                 None => {
+                    // Before anything is sent, since `data` may be gone by then.
                     let copy = new_bytes(data)?;
+                    self.flush()?;
                     self.send(copy.obj())?;
                 }
             }
@@ -311,6 +382,9 @@ impl Output {
     pub(crate) fn finish(&mut self) -> Result<Option<Owned>, Raised> {
         self.close_frame();
         self.framing = false;
+        if self.keeping == Keeping::Nothing {
+            return Ok(None);
+        }
         if self.write.is_some() {
             self.flush()?;
             return Ok(None);

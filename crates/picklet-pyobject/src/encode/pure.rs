@@ -7,8 +7,9 @@
 //! the buffer's, and the keys of the record before are remembered by position, so that the same
 //! key of the next one needs no look-up.
 
+use super::containers::check_size;
 use super::{Done, Encoder};
-use crate::object::{self, Obj, Text};
+use crate::object::{self, Obj, Pairs, Text};
 
 /// Items between a MARK and the opcode that takes them.
 const BATCH: usize = 1000;
@@ -135,7 +136,7 @@ impl Encoder<'_, '_> {
 
     /// The items of a list with more than one.
     pub(super) fn pure_append_batches(&mut self, obj: Obj) -> Done {
-        let len = object::list_len(obj);
+        let mut len = object::list_len(obj);
         let mut index = 0;
         while index < len {
             // Not an opcode boundary: C looks for the frame's end before values only.
@@ -148,7 +149,11 @@ impl Encoder<'_, '_> {
                 index += 1;
             }
             self.out.byte(b'e')?;
-            self.check_pure_cap()?;
+            self.between_items()?;
+            // Whatever ran when something was sent, by an item perhaps.
+            if self.streams {
+                len = object::list_len(obj);
+            }
         }
         Ok(())
     }
@@ -156,7 +161,7 @@ impl Encoder<'_, '_> {
     /// The pairs of a dict with more than one.
     pub(super) fn pure_set_batches(&mut self, obj: Obj) -> Done {
         let owns_keys = object::dict_owns_keys(obj);
-        let mut pairs = object::Pairs::of(obj);
+        let mut pairs = Pairs::of(obj);
         loop {
             let mut count = 0;
             self.out.byte(b'(')?;
@@ -168,11 +173,36 @@ impl Encoder<'_, '_> {
                 count += 1;
             }
             self.out.byte(b'u')?;
+            self.between_items()?;
             // A full batch is always followed by another, even if empty: so does C.
             if count < BATCH {
                 return Ok(());
             }
-            self.check_pure_cap()?;
+        }
+    }
+
+    /// The same where what is finished may be sent between any two items, and the dict change.
+    pub(super) fn stream_set_batches(&mut self, obj: Obj) -> Done {
+        let len = object::dict_len(obj);
+        let mut pairs = Pairs::asked(obj);
+        loop {
+            let mut count = 0;
+            self.out.byte(b'(')?;
+            while count < BATCH
+                && let Some((key, value)) = pairs.next()
+            {
+                let owns_keys = object::dict_owns_keys(obj);
+                self.as_key(|this| this.pure_key(key, count, owns_keys))?;
+                self.pure_value(value, true)?;
+                check_size(len, object::dict_len(obj), "dictionary")?;
+                count += 1;
+            }
+            self.out.byte(b'u')?;
+            self.between_items()?;
+            check_size(len, object::dict_len(obj), "dictionary")?;
+            if count < BATCH {
+                return Ok(());
+            }
         }
     }
 
@@ -181,6 +211,10 @@ impl Encoder<'_, '_> {
     pub(super) fn pure_tuple_items(&mut self, obj: Obj, unshared: bool) -> Done {
         for index in 0..object::tuple_len(obj) {
             self.pure_value(object::tuple_item(obj, index), unshared)?;
+            // A tuple has no batches, and none of its items goes while it is held.
+            if index % BATCH == BATCH - 1 {
+                self.between_items()?;
+            }
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use super::output::FRAME_TARGET;
+use super::output::{FRAME_TARGET, Keeping};
 use super::{Done, Encoder};
 use crate::object::{self, Obj, Owned, Text};
 
@@ -118,41 +118,43 @@ impl Encoder<'_, '_> {
             return self.save_escaped_text(obj);
         }
         match text {
-            Text::Ascii(bytes) => self.save_utf8(bytes),
+            Text::Ascii(bytes) => self.save_utf8(obj, bytes),
             Text::Latin1(units) => {
-                self.save_encoded(units.len() * 2, units.iter().map(|unit| u32::from(*unit)))
+                let code_points = units.iter().map(|unit| u32::from(*unit));
+                self.save_encoded(obj, units.len() * 2, code_points)
             }
             Text::Ucs2(units) => {
-                self.save_encoded(units.len() * 3, units.iter().map(|unit| u32::from(*unit)))
+                let code_points = units.iter().map(|unit| u32::from(*unit));
+                self.save_encoded(obj, units.len() * 3, code_points)
             }
-            Text::Ucs4(units) => self.save_encoded(units.len() * 4, units.iter().copied()),
+            Text::Ucs4(units) => self.save_encoded(obj, units.len() * 4, units.iter().copied()),
             Text::Other => {
                 let bytes =
                     obj.bound(self.py).call_method1("encode", ("utf-8", "surrogatepass"))?;
                 let bytes = Owned::from_bound(bytes);
-                self.save_utf8(object::bytes_of(bytes.obj()))
+                self.save_utf8(obj, object::bytes_of(bytes.obj()))
             }
         }
     }
 
     /// Encodes code points as UTF-8, surrogates passed through; `most` bounds the bytes.
-    fn save_encoded(&mut self, most: usize, units: impl Iterator<Item = u32>) -> Done {
+    fn save_encoded(&mut self, obj: Obj, most: usize, units: impl Iterator<Item = u32>) -> Done {
         let mut bytes = Vec::with_capacity(most);
         for unit in units {
             push_utf8(&mut bytes, unit);
         }
-        self.save_utf8(&bytes)
+        self.save_utf8(obj, &bytes)
     }
 
-    fn save_utf8(&mut self, bytes: &[u8]) -> Done {
+    fn save_utf8(&mut self, obj: Obj, bytes: &[u8]) -> Done {
         let len = bytes.len();
         if len <= 0xff && self.protocol >= 4 {
-            self.write_sized(&[0x8c, len as u8], bytes, None)
+            self.write_sized(&[0x8c, len as u8], bytes, obj, false)
         } else if let Ok(len) = u32::try_from(len) {
             let [a, b, c, d] = len.to_le_bytes();
-            self.write_sized(&[b'X', a, b, c, d], bytes, None)
+            self.write_sized(&[b'X', a, b, c, d], bytes, obj, false)
         } else if self.protocol >= 4 {
-            self.write_sized(&header8(0x8d, len), bytes, None)
+            self.write_sized(&header8(0x8d, len), bytes, obj, false)
         } else {
             Err(pyo3::exceptions::PyOverflowError::new_err(
                 "serializing a string larger than 4 GiB requires pickle protocol 4 or higher",
@@ -161,16 +163,21 @@ impl Encoder<'_, '_> {
         }
     }
 
-    fn write_sized(&mut self, header: &[u8], data: &[u8], payload: Option<Obj>) -> Done {
-        if data.len() >= FRAME_TARGET {
-            if self.pure && self.out.written() + data.len() as u64 > self.pure_cap {
-                return Err(super::Stop::Restart);
-            }
-            self.out.write_large(header, data, payload)?;
-        } else {
-            self.out.write_two(header, data)?;
+    /// Writes what `holder` has: `data`, which is all of it where `whole` says so.
+    fn write_sized(&mut self, header: &[u8], data: &[u8], holder: Obj, whole: bool) -> Done {
+        if data.len() < FRAME_TARGET {
+            return Ok(self.out.write_two(header, data)?);
         }
-        Ok(())
+        if self.out.written() + data.len() as u64 > self.pure_cap {
+            self.out.keep(Keeping::Nothing);
+        }
+        let may_send = !self.pure || (self.streams && self.unheld == 0);
+        if self.streams {
+            // Memoised only after it was sent. As large as it is, it is kept to the end, when its
+            // container, too, has let go of it only if that was changed.
+            self.keep.push(holder.to_owned());
+        }
+        Ok(self.out.write_large(header, data, whole.then_some(holder), may_send)?)
     }
 
     /// Protocol 0: raw-unicode-escape, with the characters escaped that would end the line.
@@ -215,12 +222,12 @@ impl Encoder<'_, '_> {
     fn save_bytes_data(&mut self, obj: Obj, data: &[u8], unshared: bool) -> Done {
         let len = data.len();
         if let Ok(len) = u8::try_from(len) {
-            self.write_sized(&[b'C', len], data, Some(obj))?;
+            self.write_sized(&[b'C', len], data, obj, true)?;
         } else if let Ok(len) = u32::try_from(len) {
             let [a, b, c, d] = len.to_le_bytes();
-            self.write_sized(&[b'B', a, b, c, d], data, Some(obj))?;
+            self.write_sized(&[b'B', a, b, c, d], data, obj, true)?;
         } else if self.protocol >= 4 {
-            self.write_sized(&header8(0x8e, len), data, Some(obj))?;
+            self.write_sized(&header8(0x8e, len), data, obj, true)?;
         } else {
             return Err(pyo3::exceptions::PyOverflowError::new_err(
                 "serializing a bytes object larger than 4 GiB requires pickle protocol 4 or higher",
@@ -272,7 +279,7 @@ impl Encoder<'_, '_> {
     }
 
     fn save_bytearray_data(&mut self, obj: Obj, data: &[u8], unshared: bool) -> Done {
-        self.write_sized(&header8(0x96, data.len()), data, Some(obj))?;
+        self.write_sized(&header8(0x96, data.len()), data, obj, true)?;
         self.memoize(obj, unshared)
     }
 

@@ -169,8 +169,13 @@ impl Pairs {
         match entries(dict) {
             // SAFETY: the end of the table's entries.
             Some((at, len)) => unsafe { Pairs::Table { at, end: at.add(len) } },
-            None => Pairs::Asked { dict, position: 0 },
+            None => Pairs::asked(dict),
         }
+    }
+
+    /// The same through the interpreter: the dict may change while they are walked, if it is held.
+    pub(crate) fn asked(dict: Obj) -> Pairs {
+        Pairs::Asked { dict, position: 0 }
     }
 
     #[inline(always)]

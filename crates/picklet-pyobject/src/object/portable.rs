@@ -51,6 +51,11 @@ impl Pairs {
         Pairs { dict, position: 0 }
     }
 
+    /// The same: the dict may change while they are walked, if it is held.
+    pub(crate) fn asked(dict: Obj) -> Pairs {
+        Pairs::of(dict)
+    }
+
     pub(crate) fn next(&mut self) -> Option<(Obj, Obj)> {
         dict_next(self.dict, &mut self.position)
     }

@@ -267,10 +267,15 @@ def _arrow_backed(made: Any) -> str | None:
 
 def _sparse_matrix(made: Any) -> str | None:
     wrong = f"a scipy {type(made).__name__} whose indexes do not fit its shape"
-    shape, data = tuple(int(side) for side in made._shape), made.data
+    shape = tuple(int(side) for side in made._shape)
     if len(shape) not in (1, 2) or not all(0 <= side < 1 << 62 for side in shape):
         return wrong
     sort = type(made).__name__[:3]
+    if sort == "lil":
+        return None if _lists(made, shape) else wrong
+    if sort == "dok":
+        return None if _keyed(made, shape) else wrong
+    data = made.data
     if sort == "dia":
         fits = data.ndim == 2 and _is_array(made.offsets, "iu") and len(made.offsets) == len(data)
     elif sort == "coo":
@@ -283,6 +288,51 @@ def _sparse_matrix(made: Any) -> str | None:
     else:
         fits = _compressed(made, sort, shape)
     return None if fits else wrong
+
+
+def _lists(made: Any, shape: tuple[int, ...]) -> bool:
+    rows, values = made.rows, made.data
+    if not (_is_array(rows, "O") and _is_array(values, "O") and len(shape) == 2):
+        return False
+    if rows.shape != (shape[0],) or values.shape != (shape[0],):
+        return False
+    # Copies, which nothing else in the pickle can add to or shorten any more.
+    made.rows, made.data = rows.copy(), values.copy()
+    for place, (row, of_row) in enumerate(zip(rows, values, strict=True)):
+        if type(row) is not list or type(of_row) is not list or len(row) != len(of_row):
+            return False
+        columns = [_whole(column) for column in row]
+        ascending = all(a < b for a, b in zip([-1, *columns], columns, strict=False))
+        if not ascending or (columns and columns[-1] >= shape[1]):
+            return False
+        if not all(_is_number(value) for value in of_row):
+            return False
+        made.rows[place], made.data[place] = columns, of_row.copy()
+    return True
+
+
+def _keyed(made: Any, shape: tuple[int, ...]) -> bool:
+    # scipy before 1.11 keeps them in the object, which is a dict, and not in an attribute.
+    for held in (vars(made).get("_dict", {}), made if isinstance(made, dict) else {}):
+        for key, value in dict.items(held):
+            places = key if isinstance(key, tuple) else (key,)
+            within = all(
+                0 <= _whole(place) < side for place, side in zip(places, shape, strict=False)
+            )
+            if len(places) != len(shape) or not within or not _is_number(value):
+                return False
+    if "_dict" in vars(made):
+        made._dict = dict(made._dict)
+    return True
+
+
+def _whole(value: Any) -> int:
+    """A whole number that a pickle gives as a place; -1 when it is none."""
+    return int(value) if type(value) is int or isinstance(value, _numpy().integer) else -1
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (bool, int, float, complex) or isinstance(value, _numpy().generic)
 
 
 def _within(indexes: Any, side: int) -> bool:

@@ -363,17 +363,7 @@ class Segments(Sequence[Any]):
         if not isinstance(file, (str, os.PathLike)):
             _picklet.merge(self._directory, file)
             return
-        path = Path(file)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-        with draft.open("wb") as out:
-            try:
-                _picklet.merge(self._directory, out)
-                out.flush()
-                os.fsync(out.fileno())
-                draft.replace(path)
-            except BaseException:
-                draft.unlink(missing_ok=True)
-                raise
+        _picklet.merge_to(self._directory, os.fspath(file))
 
     def resplit(
         self,

@@ -27,7 +27,7 @@ class Stitched(NamedTuple):
     shape: tuple[int, ...]
     """The shape of the array."""
     filled: tuple[str, ...]
-    """Names of tiles that were missing and filled."""
+    """Names of tiles that were missing or damaged, and filled."""
 
 
 class Preview(NamedTuple):
@@ -166,8 +166,9 @@ def stitch(
 
     ``mode`` says what is taken where tiles overlap: ``"crop"`` takes each tile's
     core, exactly; ``"mean"`` averages; ``"hann"`` averages with weights that fall
-    towards the ends of a tile; ``"max"`` takes the largest. Tiles that are missing
-    or quarantined are named in an error, unless ``fill`` is a value to put there.
+    towards the ends of a tile; ``"max"`` takes the largest. Tiles that are missing,
+    quarantined or damaged are named in an error, unless ``fill`` is a value to put
+    there.
     """
     directory = _directory_of(tiles)
     text = None if fill is None else str(int(fill) if isinstance(fill, bool) else fill)

@@ -289,6 +289,17 @@ impl Store for LocalStore {
         Ok(target)
     }
 
+    fn set_aside(&self) -> Result<Vec<String>> {
+        let dir = self.private().join("quarantine");
+        match self.disk.list(&dir) {
+            Ok(entries) => {
+                Ok(entries.into_iter().filter_map(|entry| entry.name.into_string().ok()).collect())
+            }
+            Err(e) if is_absent(&e) => Ok(Vec::new()),
+            Err(e) => Err(Error::io("list", &dir, e)),
+        }
+    }
+
     fn local_path(&self, file: &str) -> Option<PathBuf> {
         self.disk.is_real().then(|| self.root.join(file))
     }

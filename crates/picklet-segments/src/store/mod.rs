@@ -246,6 +246,10 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Sets a segment aside where no reader looks, and says where.
     fn quarantine(&self, file: &str) -> Result<PathBuf>;
 
+    /// Names of the segments and notes that were set aside, in no order. A
+    /// second segment of the same name has a number before its own.
+    fn set_aside(&self) -> Result<Vec<String>>;
+
     /// The segment's path for other programs, when it has one.
     fn local_path(&self, file: &str) -> Option<PathBuf>;
 

@@ -5,6 +5,7 @@
 //! processes.
 
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::thread;
 
 use picklet_segments::store::{EntryKind, Sequential, Store};
@@ -313,6 +314,7 @@ pub fn what_is_set_aside_is_no_longer_a_segment_and_is_not_overwritten(place: &L
     let store = place.store();
     let _guard = store.lock().unwrap();
     store.begin_session("one").unwrap();
+    assert!(store.set_aside().unwrap().is_empty());
     let mut asides = Vec::new();
     for seed in 0..3 {
         publish(&*store, "one", "bad.pickle", &bytes(seed, 100)).unwrap();
@@ -323,6 +325,14 @@ pub fn what_is_set_aside_is_no_longer_a_segment_and_is_not_overwritten(place: &L
     asides.dedup();
     assert_eq!(asides.len(), 3, "{asides:?}");
     assert!(names(&*store).is_empty());
+    store.write_note("bad.json", b"{}").unwrap();
+    let mut listed = place.store().set_aside().unwrap();
+    listed.sort();
+    let file = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let mut expected: Vec<String> = asides.iter().map(file).collect();
+    expected.push("bad.json".into());
+    expected.sort();
+    assert_eq!(listed, expected);
 }
 
 pub fn clearing_leaves_the_journal_and_the_lock(place: &Location) {

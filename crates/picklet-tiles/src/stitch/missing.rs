@@ -1,6 +1,6 @@
 //! Tiles that are not there: named, refused, or filled.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use picklet_segments::array::{ByteOrder, Dtype, Plain};
@@ -27,17 +27,21 @@ impl Missing {
     ) -> Result<Missing> {
         let mut tiles = Vec::new();
         let store = segments.location().store();
-        let quarantine = segments.location().path().join(name::PRIVATE).join("quarantine");
         // The record of a map that failed, or the file that a repair set aside.
-        let is_quarantined = |stem: &str| {
+        let mut set_aside: Option<HashSet<String>> = None;
+        let mut is_quarantined = |stem: &str| -> Result<bool> {
+            let names = match &mut set_aside {
+                Some(names) => names,
+                none => none.insert(store.set_aside()?.into_iter().collect()),
+            };
             let endings = [".json", ".pickle", ".pickle.zst", ".pickle.gz"];
-            endings.iter().any(|ending| quarantine.join(format!("{stem}{ending}")).exists())
+            Ok(endings.iter().any(|ending| names.contains(&format!("{stem}{ending}"))))
         };
         for number in 0..layout.grid.len() {
             let Some(position) = positions.get(&number) else {
                 let file = segment_file(&layout.name, number, name::DEFAULT_WIDTH);
                 let stem = name::stem(&file).to_owned();
-                let why = if is_quarantined(&stem) { "quarantined" } else { "missing" };
+                let why = if is_quarantined(&stem)? { "quarantined" } else { "missing" };
                 tiles.push((number, stem, why));
                 continue;
             };
@@ -53,6 +57,12 @@ impl Missing {
         Ok(Missing { tiles })
     }
 
+    /// Adds a tile whose file turned out to be damaged when it was read.
+    pub(crate) fn add_damaged(&mut self, number: u64, file: &str) {
+        self.tiles.push((number, name::stem(file).to_owned(), "its file is damaged"));
+        self.tiles.sort_unstable();
+    }
+
     /// The names of the tiles.
     pub(crate) fn names(&self) -> Vec<String> {
         self.tiles.iter().map(|(_, name, _)| name.clone()).collect()
@@ -61,11 +71,6 @@ impl Missing {
     /// The numbers and names of the tiles, and why each is missing.
     pub(crate) fn tiles(&self) -> &[(u64, String, &'static str)] {
         &self.tiles
-    }
-
-    /// Whether all tiles are there.
-    pub(crate) fn is_none(&self) -> bool {
-        self.tiles.is_empty()
     }
 
     /// An error that names the tiles, if there are any.
@@ -97,8 +102,12 @@ impl Missing {
     }
 
     /// The error when there is no tile at all.
-    pub(crate) fn all_gone(&self, dir: &Path) -> Error {
-        Error::Bad(format!("{}: all {} tiles are missing", dir.display(), self.tiles.len()))
+    pub(crate) fn all_gone(dir: &Path, layout: &Layout) -> Error {
+        Error::Bad(format!(
+            "{}: all {} tiles are missing or damaged",
+            dir.display(),
+            layout.grid.len()
+        ))
     }
 }
 

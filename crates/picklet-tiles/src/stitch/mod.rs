@@ -13,9 +13,9 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 
-use picklet_segments::{Error, NoProgress, Progress, Result, Segments, Totals};
+use picklet_segments::{Error, NoProgress, Progress, Result, Segments, Totals, name};
 
 use crate::block::{Place, copy, elements};
 use crate::cut::default_workers;
@@ -83,7 +83,8 @@ impl FromStr for Mode {
 pub struct StitchOptions<'o> {
     /// How tiles are joined where they overlap.
     pub mode: Mode,
-    /// What stands where a tile is missing, as text: a number, `true`, `nan`. `None` refuses.
+    /// What stands where a tile is missing or damaged, as text: a number, `true`, `nan`. `None`
+    /// refuses.
     pub fill: Option<&'o str>,
     /// Tiles read, and slabs blended, at the same time, each of which is in memory.
     pub workers: usize,
@@ -123,7 +124,7 @@ pub struct StitchReport {
     pub dtype: serde_json::Value,
     /// Tiles joined.
     pub tiles: u64,
-    /// Tiles that were missing and filled, by name.
+    /// Tiles that were missing or damaged and filled, by name.
     pub filled: Vec<String>,
 }
 
@@ -147,12 +148,13 @@ pub fn stitch(
     if options.fill.is_none() {
         missing.refuse(dir, &layout)?;
     }
-    let Some((first, position)) = positions.iter().min() else {
-        return Err(missing.all_gone(dir));
+    let Some((first, position, sample)) =
+        first_whole(segments, &positions, options.fill.is_some())?
+    else {
+        return Err(Missing::all_gone(dir, &layout));
     };
-    let sample = load(segments, *position)?;
-    let fit = fit_of(grid, *first, &sample)
-        .map_err(|why| Error::input(segments.path(*position).unwrap_or_default(), None, why))?;
+    let fit = fit_of(grid, first, &sample)
+        .map_err(|why| Error::input(segments.path(position).unwrap_or_default(), None, why))?;
     let item = sample.item;
     drop(sample);
     let Some((band_axis, source_axis)) = fit.band_axis() else {
@@ -168,21 +170,43 @@ pub fn stitch(
         Blend::new(grid, &fit, options.mode, false).map(drop)?;
     }
     let mut output = output::create(out, &fit.dtype, &fit.shape, band_axis)?;
-    let run = Run { segments, grid, fit: &fit, item, positions: &positions, options };
+    let damaged = Mutex::new(Vec::new());
+    let run =
+        Run { segments, grid, fit: &fit, item, positions: &positions, damaged: &damaged, options };
     match options.mode {
         Mode::Crop => run.cropped(&mut *output, band_axis, source_axis, fill.as_deref(), out)?,
         _ => {
-            let mut blend = Blend::new(grid, &fit, options.mode, !missing.is_none())?;
+            // With something to fill with, any tile may turn out to be damaged.
+            let mut blend = Blend::new(grid, &fit, options.mode, fill.is_some())?;
             run.blended(&mut *output, &mut blend, source_axis, fill.as_deref())?;
         }
     }
     output.finish()?;
-    Ok(StitchReport {
-        shape: fit.shape.clone(),
-        dtype: fit.dtype.descr().unwrap_or_default(),
-        tiles: positions.len() as u64,
-        filled: missing.names(),
-    })
+    let damaged = damaged.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let tiles = (positions.len() - damaged.len()) as u64;
+    let mut filled = missing.names();
+    filled.extend(damaged);
+    filled.sort_unstable();
+    let dtype = fit.dtype.descr().unwrap_or_default();
+    Ok(StitchReport { shape: fit.shape.clone(), dtype, tiles, filled })
+}
+
+/// The first tile that is whole: its number, its position, and what it holds. Where there is
+/// something to fill with, damaged tiles are passed over.
+fn first_whole(
+    segments: &Segments,
+    positions: &HashMap<u64, usize>,
+    fills: bool,
+) -> Result<Option<(u64, usize, Loaded)>> {
+    let mut ordered: Vec<(u64, usize)> = positions.iter().map(|(a, b)| (*a, *b)).collect();
+    ordered.sort_unstable();
+    for (number, position) in ordered {
+        match load(segments, position) {
+            Err(Error::Damaged { .. }) if fills => {}
+            loaded => return Ok(Some((number, position, loaded?))),
+        }
+    }
+    Ok(None)
 }
 
 fn fit_of(grid: &Grid, number: u64, loaded: &Loaded) -> Result<Fit, String> {
@@ -220,6 +244,8 @@ struct Run<'r> {
     fit: &'r Fit,
     item: usize,
     positions: &'r HashMap<u64, usize>,
+    /// Names of tiles that turned out to be damaged and were filled.
+    damaged: &'r Mutex<Vec<String>>,
     options: &'r StitchOptions<'r>,
 }
 
@@ -247,7 +273,7 @@ impl Run<'_> {
                     missing::fill(&mut block, fill);
                 }
             }
-            self.crop(&numbers, &band, &mut block)?;
+            self.crop(&numbers, &band, &mut block, fill)?;
             let (low, high) = band.0.get(band_axis).copied().unwrap_or_default();
             let unsigned = |place: i64| u64::try_from(place).unwrap_or(0);
             output.band(unsigned(low), unsigned(high - low), &block)?;
@@ -271,7 +297,10 @@ impl Run<'_> {
         };
         let mut written = 0;
         for (place, numbers) in bands(self.grid, source_axis).into_iter().enumerate() {
-            self.each(&numbers, |number, tile, loaded| blend.hold(number, tile, loaded))?;
+            self.each(&numbers, |number, tile, loaded| match loaded {
+                Some(loaded) => blend.hold(number, tile, loaded),
+                None => Ok(()),
+            })?;
             let ready = blend.ready(place as u64).ok_or_else(between)?;
             if ready > written {
                 blend.rows(written..ready, fill, self.options.workers, |first, rows, bytes| {
@@ -288,7 +317,13 @@ impl Run<'_> {
     }
 
     /// Copies the cores of tiles into the band's block.
-    fn crop(&self, numbers: &[u64], band: &Window, block: &mut [u8]) -> Result<()> {
+    fn crop(
+        &self,
+        numbers: &[u64],
+        band: &Window,
+        block: &mut [u8],
+        fill: Option<&[u8]>,
+    ) -> Result<()> {
         let band_shape = band.shape();
         self.each(numbers, |_, tile, loaded| {
             let (Some(core), Some(window)) =
@@ -303,18 +338,29 @@ impl Run<'_> {
                 core.0.iter().zip(&base.0).map(offset).collect()
             };
             let (from, to) = (offsets(&window), offsets(band));
-            let source = Place { shape: &loaded.shape, start: &from };
+            let core_shape = core.shape();
             let target = Place { shape: &band_shape, start: &to };
-            copy(loaded.elements(), source, block, target, &core.shape(), self.item);
+            if let Some(loaded) = loaded {
+                let source = Place { shape: &loaded.shape, start: &from };
+                copy(loaded.elements(), source, block, target, &core_shape, self.item);
+                return Ok(());
+            }
+            let bytes = elements(&core_shape).saturating_mul(self.item as u64);
+            let mut filled = zeros(bytes, self.segments.location().path())?;
+            missing::fill(&mut filled, fill.unwrap_or_default());
+            let start = vec![0; core_shape.len()];
+            let source = Place { shape: &core_shape, start: &start };
+            copy(&filled, source, block, target, &core_shape, self.item);
             Ok(())
         })
     }
 
-    /// Reads tiles, several at a time, and hands them on in any order.
+    /// Reads tiles, several at a time, and hands them on in any order: `None` for a damaged one
+    /// that is to be filled.
     fn each(
         &self,
         numbers: &[u64],
-        mut take: impl FnMut(u64, &Tile, Loaded) -> Result<()>,
+        mut take: impl FnMut(u64, &Tile, Option<Loaded>) -> Result<()>,
     ) -> Result<()> {
         let present: Vec<(u64, usize)> = numbers
             .iter()
@@ -355,12 +401,21 @@ impl Run<'_> {
         })
     }
 
-    fn load(&self, number: u64, position: usize) -> Result<(u64, Tile, Loaded)> {
-        let loaded = load(self.segments, position)?;
+    fn load(&self, number: u64, position: usize) -> Result<(u64, Tile, Option<Loaded>)> {
         let wrong =
             |why: String| Error::input(self.segments.path(position).unwrap_or_default(), None, why);
         let tile = self.grid.tile(number).ok_or_else(|| wrong("is no tile of the grid".into()))?;
-        self.fit.check(&tile, &loaded.dtype, &loaded.shape).map_err(wrong)?;
+        let loaded = match load(self.segments, position) {
+            Err(Error::Damaged { .. }) if self.options.fill.is_some() => {
+                let name = name::stem(&self.segments.entry(position)?.file).to_owned();
+                self.damaged.lock().unwrap_or_else(PoisonError::into_inner).push(name);
+                None
+            }
+            loaded => Some(loaded?),
+        };
+        if let Some(loaded) = &loaded {
+            self.fit.check(&tile, &loaded.dtype, &loaded.shape).map_err(wrong)?;
+        }
         Ok((number, tile, loaded))
     }
 }

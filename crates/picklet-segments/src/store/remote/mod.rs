@@ -400,6 +400,20 @@ impl Store for RemoteStore {
         Ok(self.name_of(name::PRIVATE).join(target))
     }
 
+    fn set_aside(&self) -> Result<Vec<String>> {
+        if self.place.read_only {
+            // Web servers don't say what they have.
+            return Ok(Vec::new());
+        }
+        let (client, key) = (self.client()?, self.place.private("quarantine")?);
+        let path = self.name_of(name::PRIVATE).join("quarantine");
+        let found =
+            Place::run("list", &path, async move { client.list_with_delimiter(Some(&key)).await })?;
+        let name =
+            |object: &object_store::ObjectMeta| object.location.filename().map(str::to_owned);
+        Ok(found.objects.iter().filter_map(name).collect())
+    }
+
     fn local_path(&self, _file: &str) -> Option<PathBuf> {
         None
     }
