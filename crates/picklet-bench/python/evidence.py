@@ -97,7 +97,8 @@ def written(cell):
 
 
 def losses(table):
-    """A line for each place where picklet is behind."""
+    """A line for each row in which picklet is behind somewhere."""
+    behind = {}
     for at, column in enumerate(table["columns"]):
         sign = 1 if table["better"][at] == "more" else -1
         named = [(row, cells[at]) for row, cells in table["rows"] if cells[at]]
@@ -112,7 +113,9 @@ def losses(table):
             peers = [(row, cell, held["ratio"], best) for row, cell in ours]
         for row, cell, against, peer in peers:
             if sign * cell["ratio"] < sign * against:
-                yield f"{table['title']}: {row}, {column}: {cell['ratio'] / against:.2f} of {peer}"
+                said = f"{column} {cell['ratio'] / against:.2f} of {peer}"
+                behind.setdefault(row, []).append(said)
+    return [f"{row}: {', '.join(places)}" for row, places in behind.items()]
 
 
 def plot(table, path):
@@ -180,9 +183,12 @@ def page(tables, today):
     )
     yield f"Written on {today}. Measured on:\n"
     yield "\n".join(f"- {machine}" for machine in machines) + "\n"
-    lost = [line for table in tables for line in losses(table)]
     yield "## Where picklet loses\n"
-    yield ("\n".join(f"- {line}" for line in lost) if lost else "Nowhere in this run.") + "\n"
+    lost = [(table["title"], lines) for table in tables if (lines := losses(table))]
+    for title, lines in lost:
+        yield f"{title}\n\n" + "\n".join(f"- {line}" for line in lines) + "\n"
+    if not lost:
+        yield "Nowhere in this run.\n"
     for table in tables:
         yield f"## {table['title']}\n"
         yield f"`{table['command']}`\n"

@@ -51,7 +51,10 @@ def race(folder, count, rounds):
         given = [str(source), str(out), str(count // SEGMENTS or 1), function]
         script = str(HERE / "map_cost_ways.py")
         commands = {way: [sys.executable, script, way, *given] for way in ways}
-        results = interleave(commands, rounds, lambda _: shutil.rmtree(out, ignore_errors=True))
+        # What runs for so long needs no warming up.
+        results = interleave(
+            commands, rounds, lambda _: shutil.rmtree(out, ignore_errors=True), warm_up=0
+        )
         shutil.rmtree(out, ignore_errors=True)
         title = f"Map a {function} function ({words} a record) over {count:,} dict records"
         report(f"map-{function}", title, COMMAND, results, "plain loop")

@@ -82,14 +82,14 @@ def run(command, every=0.02):
     return seconds, max(peak, usage.ru_maxrss * 1024)
 
 
-def interleave(commands, rounds, before=lambda name: None):
-    """Run `{name: command}` in turn, one warm-up round first; return `{name: Runs}`."""
+def interleave(commands, rounds, before=lambda name: None, warm_up=1):
+    """Run `{name: command}` in turn, `warm_up` rounds first; return `{name: Runs}`."""
     results = {name: Runs() for name in commands}
-    for round_number in range(rounds + 1):
+    for round_number in range(1 - warm_up, rounds + 1):
         for name, command in commands.items():
             before(name)
             seconds, peak = run(command)
-            if round_number:
+            if round_number > 0:
                 results[name].seconds.append(seconds)
                 results[name].peak.append(peak)
     return results
