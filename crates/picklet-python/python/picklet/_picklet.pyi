@@ -44,6 +44,7 @@ __all__ = [
     "map",
     "map_in_process",
     "merge",
+    "merge_to",
     "optimize",
     "out_of_reach",
     "parse_size",
