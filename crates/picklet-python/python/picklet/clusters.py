@@ -123,7 +123,9 @@ class Ray(Cluster):
         self._ray = ray
         self._ours = not ray.is_initialized()
         if self._ours:
-            local = {} if address else {"num_cpus": workers or _picklet.default_workers()}
+            local: dict[str, Any] = (
+                {} if address else {"num_cpus": workers or _picklet.default_workers()}
+            )
             ray.init(address=address or "local", include_dashboard=None, **local)
         self.workers = workers or int(ray.cluster_resources().get("CPU", 1)) or 1
         self._remote: dict[Any, Any] = {}
