@@ -22,6 +22,7 @@ where picklet needs less.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import datetime
 import decimal
 import gc
@@ -29,13 +30,14 @@ import io
 import json
 import marshal
 import pickle
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import evidence
@@ -239,16 +241,31 @@ def speed(sizes: list[str], seconds: float, only: set[str]) -> None:
 
 def peak(name: str, size: str, how: str) -> int:
     """Give what one call adds to the peak of this process, in KiB."""
-    [obj] = payloads(SIZES[size], {name}).values()
-    data = pickle.dumps(obj)
     module: Any = picklet.compat if "picklet" in how else pickle
     if "loads" in how:
-        obj = None
+        # Pickled by another process: making the objects would be a peak of this one.
+        ask = json.dumps([name, size])
+        run = [sys.executable, __file__, "--pickle", ask]
+        data = subprocess.run(run, check=True, capture_output=True).stdout
+        call = partial(module.loads, data)
+        module.loads(pickle.dumps([*payloads(1000, {name}).values()]))
+    else:
+        [obj] = payloads(SIZES[size], {name}).values()
+        call = partial(module.dumps, obj)
     gc.collect()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    kept = module.loads(data) if "loads" in how else module.dumps(obj)
+    # What was freed is given back, and the peak begins anew (Linux's proc, `clear_refs`).
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident("VmRSS")
+    kept = call()
     del kept
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return resident("VmHWM") - before
+
+
+def resident(what: str) -> int:
+    """Give a line of this process's status, in KiB."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(what))
 
 
 def memory(sizes: list[str], only: set[str]) -> None:
@@ -288,6 +305,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="names of payloads, separated by commas")
     parser.add_argument("--memory", action="store_true", help="peaks in place of times")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
+    parser.add_argument("--pickle", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     only = {name for name in arguments.only.split(",") if name}
     sizes = [size for size in arguments.sizes.split(",") if size]
@@ -295,7 +313,11 @@ def main() -> None:
         parser.error(f"no such size: {', '.join(unknown)}; there are {', '.join(SIZES)}")
     if unknown := sorted(only - (SEVEN | OBJECTS).keys()):
         parser.error(f"no such payload: {', '.join(unknown)}")
-    if arguments.peak:
+    if arguments.pickle:
+        name, size = json.loads(arguments.pickle)
+        [obj] = payloads(SIZES[size], {name}).values()
+        pickle.dump(obj, sys.stdout.buffer)
+    elif arguments.peak:
         print(peak(*json.loads(arguments.peak)))
     elif arguments.memory:
         memory(sizes or ["10M"], only)
