@@ -135,6 +135,7 @@ $(SCANNERS)/installed: pyproject.toml
 	$(SCANNERS)/bin/python -m pip install --quiet --disable-pip-version-check --group scanners
 	@touch $@
 
+# An hour or so. Ten times as many records, as map_cost.py takes by itself, are an hour alone.
 # Each benchmark records its tables in target/bench/; the page and its plots are made of them.
 bench: build $(VENV)/test-tools $(VENV)/bench-tools $(SCANNERS)/installed
 	rm -rf target/bench
@@ -143,7 +144,7 @@ bench: build $(VENV)/test-tools $(VENV)/bench-tools $(SCANNERS)/installed
 	$(BIN)/python crates/picklet-bench/python/split_speed.py
 	$(BIN)/python crates/picklet-bench/python/codec.py
 	$(BIN)/python crates/picklet-bench/python/codec.py --memory
-	$(BIN)/python crates/picklet-bench/python/map_cost.py
+	$(BIN)/python crates/picklet-bench/python/map_cost.py --records 300000
 	$(BIN)/python crates/picklet-bench/python/tiles.py
 	$(BIN)/python crates/picklet-bench/python/scan.py --peers $(SCANNERS)/bin/python
 	$(BIN)/python crates/picklet-bench/python/rust_peers.py

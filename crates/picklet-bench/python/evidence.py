@@ -112,7 +112,8 @@ def losses(table):
             best, held = max(others, key=lambda pair: sign * pair[1]["ratio"])
             peers = [(row, cell, held["ratio"], best) for row, cell in ours]
         for row, cell, against, peer in peers:
-            if sign * cell["ratio"] < sign * against:
+            # What rounds to the same is no loss.
+            if sign * round(cell["ratio"] / against, 2) < sign:
                 said = f"{column} {cell['ratio'] / against:.2f} of {peer}"
                 behind.setdefault(row, []).append(said)
     return [f"{row}: {', '.join(places)}" for row, places in behind.items()]

@@ -57,7 +57,8 @@ def race(folder, count, rounds):
         )
         shutil.rmtree(out, ignore_errors=True)
         title = f"Map a {function} function ({words} a record) over {count:,} dict records"
-        report(f"map-{function}", title, COMMAND, results, "plain loop")
+        command = f"{COMMAND} --records {count}"
+        report(f"map-{function}-{count}", title, command, results, "plain loop")
         ours = sum(results["picklet"].peak)
         best = min(sum(runs.peak) for way, runs in results.items() if way != "picklet")
         print(f"picklet's peak memory is {ours / best:.2f} of the best peer's")
