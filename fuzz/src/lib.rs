@@ -14,11 +14,11 @@ use picklet_codec::{
     Arg, DisError, DisOptions, Driver, Error, ErrorKind, Items, Limits, Machine, Op, PickleStr,
     Reader, Result, StreamReader, Writer, run,
 };
-pub use serde_target::serde;
 use picklet_segments::{
     EntryMeta, Existing, Header, Input, Location, MergeOptions, Segments, SegmentsWriter, Shared,
     SplitOptions, Target,
 };
+pub use serde_target::serde;
 
 /// Reads `data` as a pickle from a slice and from a stream that drips, and runs it: the answers
 /// must agree, places must follow one another, and nothing may panic.
@@ -278,7 +278,11 @@ pub fn split(data: &[u8]) {
         assert!(!folder.path("in/segments.json").exists(), "an error and a manifest");
         return;
     };
-    let Ok(value) = Value::from_slice(pickle) else { return };
+    // Of a stream of pickles each is an item; the full reader knows only the first.
+    let Ok((value, end)) = Value::from_prefix(pickle, Limits::default()) else { return };
+    if end != pickle.len() {
+        return;
+    }
     let Some(want) = items(value.root()) else { return };
     assert_alike(&joined(&report.segments), &want, &value, pickle);
     let anew = SplitOptions { target: Target::Items(3), ..options };
