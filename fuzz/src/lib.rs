@@ -278,9 +278,9 @@ pub fn split(data: &[u8]) {
         assert!(!folder.path("in/segments.json").exists(), "an error and a manifest");
         return;
     };
-    // Of a stream of pickles each is an item; the full reader knows only the first.
     let Ok((value, end)) = Value::from_prefix(pickle, Limits::default()) else { return };
-    if end != pickle.len() {
+    // Of a stream of pickles each is an item, and this is only the first.
+    if Value::from_prefix(&pickle[end..], Limits::default()).is_ok() {
         return;
     }
     let Some(want) = items(value.root()) else { return };
