@@ -11,8 +11,8 @@ use picklet::{Kind, Value, ValueRef, json, repr};
 use picklet_codec::policy::Policy;
 use picklet_codec::scan as scanner;
 use picklet_codec::{
-    Arg, DisError, DisOptions, Driver, Error, ErrorKind, Items, Limits, Machine, Op, PickleStr,
-    Reader, Result, StreamReader, Writer, run,
+    Arg, DisError, DisOptions, Driver, Error, ErrorKind, Items, Limits, Machine, Op, Opcode,
+    PickleStr, Reader, Result, StreamReader, Writer, run,
 };
 use picklet_segments::{
     EntryMeta, Existing, Header, Input, Location, MergeOptions, Segments, SegmentsWriter, Shared,
@@ -68,7 +68,7 @@ fn assert_same(slice: &Error, stream: &Error) {
 
 /// A frame past the end is an error at once in a slice, and later or never in a stream.
 fn is_frame(error: &Error) -> bool {
-    error.opcode() == Some(picklet_codec::Opcode::Frame)
+    error.opcode() == Some(Opcode::Frame)
 }
 
 fn listed(data: &[u8]) -> (Vec<String>, Option<Error>) {
@@ -279,8 +279,14 @@ pub fn split(data: &[u8]) {
         return;
     };
     let Ok((value, end)) = Value::from_prefix(pickle, Limits::default()) else { return };
-    // Of a stream of pickles each is an item, and this is only the first.
-    if Value::from_prefix(&pickle[end..], Limits::default()).is_ok() {
+    let rest = &pickle[end..];
+    if rest.first().is_some_and(|byte| Opcode::from_byte(*byte).is_some()) {
+        // Each pickle of a stream is an item. The splitter reads no number that it need not, so a
+        // stream that the reader refuses further on is not compared.
+        if let Some(rest) = stream(rest) {
+            let want = [vec![text(value.root())], rest].concat();
+            assert_eq!(joined(&report.segments), want, "{}", pickle.escape_ascii());
+        }
         return;
     }
     let Some(want) = items(value.root()) else { return };
@@ -387,6 +393,17 @@ fn items(value: ValueRef<'_>) -> Option<Vec<String>> {
         }
         _ => None,
     }
+}
+
+/// The objects of a stream of pickles, where all of it can be read.
+fn stream(mut pickles: &[u8]) -> Option<Vec<String>> {
+    let mut objects = Vec::new();
+    while !pickles.is_empty() {
+        let (value, end) = Value::from_prefix(pickles, Limits::default()).ok()?;
+        objects.push(text(value.root()));
+        pickles = &pickles[end..];
+    }
+    Some(objects)
 }
 
 /// The items of all segments.

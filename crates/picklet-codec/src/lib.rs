@@ -42,6 +42,7 @@ mod printable;
 pub mod pyrepr;
 mod reader;
 pub mod scan;
+pub mod sink;
 mod str;
 mod stream;
 pub mod text;

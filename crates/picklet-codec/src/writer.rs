@@ -6,11 +6,10 @@
 //! them. What to write, in what order and what to memoise, is the caller's; nothing here walks
 //! values. The rules are those of `save_*` and `_Pickler_Write` in `Modules/_pickle.c`.
 
-use std::io;
-
 use crate::emit::{Emitter, Header};
 use crate::error::{Error, ErrorKind, Result};
 use crate::opcode::Opcode;
+use crate::sink::{InMemory, Sink};
 use crate::str::PickleStr;
 
 /// A frame is closed at the first object that starts with at least this many bytes in it, and
@@ -51,6 +50,8 @@ pub struct Writer<W> {
     sink: W,
     /// Holds the bytes not handed to the sink yet; the open frame is among them.
     emit: Emitter,
+    /// Where in the buffer the bytes begin that are not done with: 0 where the sink takes them.
+    base: usize,
     /// Where in the buffer the open frame's header stands.
     frame: Option<usize>,
     /// Whether bytes go into frames: from protocol 4 on, between start and stop.
@@ -63,7 +64,7 @@ pub struct Writer<W> {
     written: u64,
 }
 
-impl<W: io::Write> Writer<W> {
+impl<W: Sink> Writer<W> {
     /// A writer at a protocol from 0 to 5.
     ///
     /// # Errors
@@ -72,6 +73,7 @@ impl<W: io::Write> Writer<W> {
         Ok(Self {
             sink,
             emit: Emitter::new(protocol)?,
+            base: 0,
             frame: None,
             framing: false,
             frame_due: false,
@@ -136,7 +138,7 @@ impl<W: io::Write> Writer<W> {
     /// Those of the sink.
     #[inline]
     pub fn boundary(&mut self) -> Result<()> {
-        if self.emit.buffer.len() < FRAME_SIZE_TARGET {
+        if self.emit.buffer.len() - self.base < FRAME_SIZE_TARGET {
             return Ok(());
         }
         self.full_buffer()
@@ -309,10 +311,14 @@ impl<W: io::Write> Writer<W> {
         }
         self.commit_frame();
         self.emit.buffer.extend_from_slice(header);
-        self.flush_buffer()?;
-        self.sink.write_all(bytes)?;
-        self.written += bytes.len() as u64;
-        Ok(())
+        if W::TAKES {
+            self.flush_buffer()?;
+            self.sink.take(bytes)?;
+            self.written += bytes.len() as u64;
+            return Ok(());
+        }
+        self.emit.buffer.extend_from_slice(bytes);
+        self.flush_buffer()
     }
 
     /// Stores the object on top of the stack in the memo, as PUT, BINPUT, LONG_BINPUT or
@@ -488,10 +494,22 @@ impl<W: io::Write> Writer<W> {
 
     /// Hands the buffer to the sink. No frame may be open.
     fn flush_buffer(&mut self) -> Result<()> {
-        self.sink.write_all(&self.emit.buffer)?;
-        self.written += self.emit.buffer.len() as u64;
-        self.emit.buffer.clear();
+        if W::TAKES {
+            self.sink.take(&self.emit.buffer)?;
+            self.written += self.emit.buffer.len() as u64;
+            self.emit.buffer.clear();
+        }
+        self.base = self.emit.buffer.len();
         Ok(())
+    }
+}
+
+impl Writer<InMemory> {
+    /// What was written; an open frame is closed.
+    #[must_use]
+    pub fn into_bytes(mut self) -> Vec<u8> {
+        self.commit_frame();
+        self.emit.buffer
     }
 }
 

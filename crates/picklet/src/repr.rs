@@ -182,8 +182,8 @@ impl<'g> Printer<'g> {
                     if place > 0 {
                         self.out.push('.');
                     }
-                    if let Node::Str(text) = graph.node(*part) {
-                        self.out.push_str(&text.as_pickle_str().to_str_lossy());
+                    if let Some(text) = graph.name_text(*part) {
+                        self.out.push_str(&text.to_str_lossy());
                     }
                 }
             }

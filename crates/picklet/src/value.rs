@@ -4,7 +4,8 @@ use std::fmt;
 use std::io;
 
 use num_bigint::BigInt;
-use picklet_codec::{Error, Limits, PickleStr, Result};
+use picklet_codec::sink::InMemory;
+use picklet_codec::{Error, Limits, PickleStr, Result, Writer};
 
 use crate::graph::{Call, Effect, Graph, Id, Node};
 use crate::{read, repr, write};
@@ -91,7 +92,8 @@ impl Value {
     /// they were read at (bytes below 3, sets below 4, bytearrays below 5); at protocols 0 and
     /// 1, an int of more than 4300 digits, which Python would not read.
     pub fn to_vec_at(&self, protocol: u8) -> Result<Vec<u8>> {
-        write::write(&self.graph, self.root, self.protocol, protocol, Vec::new())
+        write::write(&self.graph, self.root, self.protocol, protocol, InMemory)
+            .map(Writer::into_bytes)
     }
 
     /// Writes what [`Value::to_vec`] gives to `writer`, frame by frame: about 64 KiB are
@@ -239,7 +241,10 @@ impl From<&str> for Value {
 /// 1.0 are equal; a NaN equals the same NaN here.
 impl PartialEq for Value {
     fn eq(&self, other: &Self) -> bool {
-        let bytes = |value: &Value| write::write(&value.graph, value.root, 5, 5, Vec::new()).ok();
+        let bytes = |value: &Value| {
+            let written = write::write(&value.graph, value.root, 5, 5, InMemory);
+            written.map(Writer::into_bytes).ok()
+        };
         (self.protocol < 3) == (other.protocol < 3) && bytes(self) == bytes(other)
     }
 }

@@ -4,8 +4,7 @@
 //! the frames. Memo indexes count up as in C; an object is memoised where the pickle it came
 //! from did so, or where the graph refers to it twice.
 
-use std::io;
-
+use picklet_codec::sink::Sink;
 use picklet_codec::writer::{Batch, BatchStyle, Batches, batches};
 use picklet_codec::{Error, Opcode, PickleStr, Result};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -13,18 +12,18 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::graph::{Call, Effect, Graph, Id, Node};
 
 /// Writes the graph below `root`, whose globals are named as at protocol `named_at`, at
-/// `protocol`, and gives `sink` back.
-pub(crate) fn write<W: io::Write>(
+/// `protocol`.
+pub(crate) fn write<W: Sink>(
     graph: &Graph,
     root: Id,
     named_at: u8,
     protocol: u8,
     sink: W,
-) -> Result<W> {
+) -> Result<picklet_codec::Writer<W>> {
     let mut walk = Walk {
         graph,
         nothing_lost: graph.lost.is_empty(),
-        memo: vec![u32::MAX; graph.len()],
+        memo: vec![0; graph.len()],
         out: picklet_codec::Writer::new(sink, protocol)?,
         named_at,
         tasks: Vec::new(),
@@ -39,7 +38,7 @@ pub(crate) fn write<W: io::Write>(
         walk.run(task)?;
     }
     walk.out.stop()?;
-    walk.out.into_inner()
+    Ok(walk.out)
 }
 
 #[derive(Clone, Copy)]
@@ -69,6 +68,7 @@ enum Task<'g> {
 struct Walk<'g, W> {
     graph: &'g Graph,
     nothing_lost: bool,
+    /// By node, one more than its memo index, or 0. Zeroes cost no memory where nothing is put.
     memo: Vec<u32>,
     out: picklet_codec::Writer<W>,
     named_at: u8,
@@ -81,7 +81,7 @@ struct Walk<'g, W> {
     buffers: usize,
 }
 
-impl<'g, W: io::Write> Walk<'g, W> {
+impl<'g, W: Sink> Walk<'g, W> {
     fn protocol(&self) -> u8 {
         self.out.protocol()
     }
@@ -105,7 +105,7 @@ impl<'g, W: io::Write> Walk<'g, W> {
     }
 
     fn memo_index(&self, id: Id) -> Option<u32> {
-        self.memo.get(id.0 as usize).copied().filter(|index| *index != u32::MAX)
+        self.memo.get(id.0 as usize)?.checked_sub(1)
     }
 
     /// Memoises an object where the pickle it came from did. Whatever the graph refers to twice
@@ -116,10 +116,10 @@ impl<'g, W: io::Write> Walk<'g, W> {
     }
 
     fn memoise(&mut self, id: Id) -> Result<()> {
-        // A graph has fewer than 2^32 nodes, and each is memoised once.
+        // A graph has fewer than 2^32 - 1 nodes, and each is memoised once.
         let index = self.out.memoize()? as u32;
         if let Some(entry) = self.memo.get_mut(id.0 as usize) {
-            *entry = index;
+            *entry = index + 1;
         }
         Ok(())
     }
@@ -238,11 +238,12 @@ impl<'g, W: io::Write> Walk<'g, W> {
     fn save_leaf(&mut self, id: Id) -> Result<bool> {
         // C looks at the frame's length before each object, and nowhere else.
         self.out.boundary()?;
-        if let Some(index) = self.memo_index(id) {
+        let graph = self.graph;
+        let memoised = graph.is_memoised(id);
+        if memoised && let Some(index) = self.memo_index(id) {
             self.get_memo(index)?;
             return Ok(true);
         }
-        let graph = self.graph;
         match graph.node(id) {
             Node::Str(text) => self.out.str(text.as_pickle_str())?,
             Node::Int(value) => self.out.int(*value)?,
@@ -259,9 +260,19 @@ impl<'g, W: io::Write> Walk<'g, W> {
                 self.out.byte_array(bytes)?;
             }
             Node::Py2Str(bytes) => self.out.string(bytes)?,
+            // A buffer is memoised by one that comes after it, too.
+            Node::Buffer(_) => match self.memo_index(id) {
+                Some(index) => {
+                    self.get_memo(index)?;
+                    return Ok(true);
+                }
+                None => return Ok(false),
+            },
             _ => return Ok(false),
         }
-        self.put_memo(id)?;
+        if memoised {
+            self.memoise(id)?;
+        }
         Ok(true)
     }
 

@@ -305,3 +305,11 @@ fn large_equal_tuples_are_one_key_and_doubling_ones_cost_nothing() {
     let value = Value::from_slice(&pickle).unwrap();
     assert!(matches!(value.kind(), Kind::Dict(pairs) if pairs.len() == 1));
 }
+
+#[test]
+fn a_global_whose_names_are_python_2_strs_prints_as_any_other() {
+    let value = Value::from_slice(b"U\x0bcollectionsU\x05deque\x93.").unwrap();
+    assert_eq!(value.to_string(), "collections.deque");
+    let at_2 = Value::from_slice(&value.to_vec_at(2).unwrap()).unwrap();
+    assert_eq!(at_2.to_string(), "collections.deque");
+}

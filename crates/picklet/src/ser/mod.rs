@@ -22,10 +22,11 @@ mod serializer;
 
 use std::io;
 
+use picklet_codec::sink::InMemory;
 use serde::Serialize;
 
 use crate::serde_error::SerdeError;
-use serializer::{InMemory, Serializer};
+use serializer::Serializer;
 
 /// The protocol that is written by default: Python's own from 3.8 to 3.13.
 pub const DEFAULT_PROTOCOL: u8 = 4;

@@ -3,6 +3,7 @@
 use std::io;
 
 use picklet_codec::emit::{Emitter, Header};
+use picklet_codec::sink::Sink;
 use picklet_codec::writer::{BATCH_SIZE, FRAME_SIZE_MIN, FRAME_SIZE_TARGET};
 use picklet_codec::{ErrorKind, Opcode};
 use rustc_hash::FxHashMap;
@@ -12,8 +13,12 @@ use crate::serde_error::{SerdeError, SerdeErrorKind};
 
 type Result<T> = std::result::Result<T, SerdeError>;
 
-/// Names found without hashing: a struct's fields come round in the same order.
-const RECENT: usize = 32;
+/// Names that are looked through one by one; more of them are hashed.
+const FEW: usize = 16;
+
+/// Items from which on the first one tells how much room the others need: more than a struct has
+/// fields, as a rule, because it takes a call.
+const MANY: usize = 8;
 
 /// FRAME and its eight bytes of length.
 const FRAME_HEADER_SIZE: usize = 9;
@@ -25,30 +30,65 @@ const NO_FRAME: usize = usize::MAX;
 /// same text for ever.
 type NamePlace = (usize, usize);
 
-/// Where the pickle goes, from time to time.
-pub(super) trait Sink {
-    /// Whether it takes bytes before the end.
-    const TAKES: bool;
-
-    fn take(&mut self, bytes: &[u8]) -> io::Result<()>;
+/// A name that was written.
+struct Name {
+    place: NamePlace,
+    memo_index: u64,
+    /// The name that came after it the last time.
+    next: usize,
 }
 
-/// The pickle stays in the serializer's own buffer.
-pub(super) struct InMemory;
+/// The names that were written. A struct's fields come round in the same order, so each name is
+/// looked for where the last one's successor stands; by a hash of its place it took longer, and
+/// names whose places collide took longest.
+#[derive(Default)]
+struct Names {
+    names: Vec<Name>,
+    /// By place, where there are more than [`FEW`].
+    places: FxHashMap<NamePlace, usize>,
+    /// The name that was written last, and the one expected next.
+    last: usize,
+    expected: usize,
+}
 
-impl Sink for InMemory {
-    const TAKES: bool = false;
-
-    fn take(&mut self, _: &[u8]) -> io::Result<()> {
-        Ok(())
+impl Names {
+    /// The memo index of the name expected next, where it is this one.
+    #[inline(always)]
+    fn expected(&mut self, place: NamePlace) -> Option<u64> {
+        let name = self.names.get(self.expected).filter(|name| name.place == place)?;
+        (self.last, self.expected) = (self.expected, name.next);
+        Some(name.memo_index)
     }
-}
 
-impl<W: io::Write> Sink for &mut W {
-    const TAKES: bool = true;
+    /// The memo index of any name that was written.
+    fn find(&mut self, place: NamePlace) -> Option<u64> {
+        let at = if self.names.len() <= FEW {
+            self.names.iter().position(|name| name.place == place)?
+        } else {
+            *self.places.get(&place)?
+        };
+        self.follow(at)
+    }
 
-    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write_all(bytes)
+    fn add(&mut self, place: NamePlace, memo_index: u64) {
+        let at = self.names.len();
+        self.names.push(Name { place, memo_index, next: 0 });
+        if at == FEW {
+            self.places.extend(self.names.iter().enumerate().map(|(at, name)| (name.place, at)));
+        } else if at > FEW {
+            self.places.insert(place, at);
+        }
+        self.follow(at);
+    }
+
+    /// Goes on at a name, and expects it here the next time.
+    fn follow(&mut self, at: usize) -> Option<u64> {
+        if let Some(last) = self.names.get_mut(self.last) {
+            last.next = at;
+        }
+        let name = self.names.get(at)?;
+        (self.last, self.expected) = (at, name.next);
+        Some(name.memo_index)
     }
 }
 
@@ -63,9 +103,7 @@ pub(super) struct Serializer<S> {
     sink: S,
     /// Where in the buffer the open frame's header stands, or [`NO_FRAME`].
     frame: usize,
-    /// Memo indexes of names written before.
-    names: FxHashMap<NamePlace, u64>,
-    recent: [(NamePlace, u64); RECENT],
+    names: Names,
     memo_len: u64,
     /// The memo index of `_codecs.encode`, which makes bytes below protocol 3.
     encode: Option<u64>,
@@ -75,7 +113,9 @@ pub(super) struct Serializer<S> {
 }
 
 impl<S: Sink> Serializer<S> {
-    /// A serializer of one pickle, at `protocol` and up to `max_depth` levels deep.
+    /// A serializer of one pickle, at `protocol` and up to `max_depth` levels deep. Inlined, as a
+    /// small pickle is written faster than a serializer is moved.
+    #[inline(always)]
     pub(super) fn new(sink: S, protocol: u8, max_depth: u32) -> Result<Self> {
         let mut emit = Emitter::new(protocol)?;
         if protocol >= 2 {
@@ -85,8 +125,7 @@ impl<S: Sink> Serializer<S> {
             emit,
             sink,
             frame: NO_FRAME,
-            names: FxHashMap::default(),
-            recent: [((0, 0), 0); RECENT],
+            names: Names::default(),
             memo_len: 0,
             encode: None,
             max_depth,
@@ -97,11 +136,11 @@ impl<S: Sink> Serializer<S> {
     }
 
     /// Ends the pickle, and gives what the sink has not taken.
-    pub(super) fn finish(mut self) -> Result<Vec<u8>> {
+    pub(super) fn finish(&mut self) -> Result<Vec<u8>> {
         self.emit.buffer.push(Opcode::Stop.byte());
         self.close_frame();
         self.flush()?;
-        Ok(self.emit.buffer)
+        Ok(std::mem::take(&mut self.emit.buffer))
     }
 
     fn open_frame(&mut self) {
@@ -187,36 +226,20 @@ impl<S: Sink> Serializer<S> {
     #[inline(always)]
     fn name(&mut self, name: &'static str) -> Result<()> {
         let place = (name.as_ptr() as usize, name.len());
-        // Names lie one behind the other in memory; low bits and length tell most apart.
-        let slot = (place.0 ^ place.0 >> 6 ^ place.1) % RECENT;
-        if let Some((known, index)) = self.recent.get(slot)
-            && *known == place
-        {
-            return Ok(self.emit.get(*index)?);
+        match self.names.expected(place) {
+            Some(index) => Ok(self.emit.get(index)?),
+            None => self.other_name(name, place),
         }
-        self.other_name(name, place, slot)
     }
 
     #[inline(never)]
-    fn other_name(&mut self, name: &'static str, place: NamePlace, slot: usize) -> Result<()> {
-        let index = match self.names.get(&place) {
-            Some(index) => {
-                self.emit.get(*index)?;
-                *index
-            }
-            None => {
-                self.emit.str(name.into())?;
-                let index = self.memoize()?;
-                self.names.insert(place, index);
-                index
-            }
-        };
-        // The empty name lies nowhere in particular, and an unused slot looks like it.
-        if let Some(recent) = self.recent.get_mut(slot)
-            && place.1 > 0
-        {
-            *recent = (place, index);
+    fn other_name(&mut self, name: &'static str, place: NamePlace) -> Result<()> {
+        if let Some(index) = self.names.find(place) {
+            return Ok(self.emit.get(index)?);
         }
+        self.emit.str(name.into())?;
+        let index = self.memoize()?;
+        self.names.add(place, index);
         Ok(())
     }
 
@@ -335,8 +358,12 @@ pub(super) struct Batched<'s, S> {
     many: Opcode,
     /// A batch is under way.
     open: bool,
-    /// Items (or pairs) that the batch still takes.
+    /// Items (or pairs) that the batch still takes before [`next_batch`](Self::next_batch).
     left: usize,
+    /// Where the first item begins, until it has shown how much room the others need.
+    first: Option<usize>,
+    /// Items that are expected.
+    len: usize,
     /// Items that a batch takes: 1, without a MARK, at protocol 0 and where there is only one.
     size: usize,
     /// Items in the batches before.
@@ -353,11 +380,21 @@ impl<'s, S: Sink> Batched<'s, S> {
         one: Opcode,
         many: Opcode,
     ) -> Self {
-        // Each item takes two bytes or more, as a rule: told early, large buffers grow less often.
-        serializer.emit.buffer.reserve(len.unwrap_or(0).saturating_mul(2).min(FRAME_SIZE_TARGET));
         let single = serializer.emit.protocol() == 0 || len == Some(1);
         let size = if single { 1 } else { BATCH_SIZE };
-        Self { serializer, one, many, open: false, left: 0, size, before: 0, variant: false }
+        let len = len.unwrap_or(0);
+        Self {
+            serializer,
+            one,
+            many,
+            open: false,
+            left: 0,
+            first: None,
+            len,
+            size,
+            before: 0,
+            variant: false,
+        }
     }
 
     /// To be called before an item.
@@ -372,13 +409,23 @@ impl<'s, S: Sink> Batched<'s, S> {
 
     #[inline(never)]
     fn next_batch(&mut self) -> Result<()> {
+        let buffer = &mut self.serializer.emit.buffer;
+        if let Some(start) = self.first.take() {
+            // The others as long as the first, as a rule: told early, the buffer grows less often.
+            let item = buffer.len().saturating_sub(start);
+            buffer.reserve(item.saturating_mul(self.len - 1).min(FRAME_SIZE_TARGET));
+            self.left = self.size - 1;
+            return Ok(());
+        }
         if self.open {
             self.before += self.size;
             self.end_batch()?;
             self.serializer.cut()?;
+        } else if self.len >= MANY && self.size > 1 {
+            self.first = Some(buffer.len());
         }
         self.open = true;
-        self.left = self.size;
+        self.left = if self.first.is_some() { 1 } else { self.size };
         if self.size > 1 {
             self.serializer.emit.mark();
         }
@@ -393,7 +440,7 @@ impl<'s, S: Sink> Batched<'s, S> {
     /// The place of the item that was begun last.
     #[cold]
     fn index(&self) -> usize {
-        self.before + (self.size - self.left) - 1
+        if self.first.is_some() { 0 } else { self.before + (self.size - self.left) - 1 }
     }
 
     #[inline(always)]
