@@ -372,6 +372,15 @@ def joblib():
         run="joblib load",
         what="the pickle of an object array is read by pickle.load, which knows no wrappers",
     )
+    names = text("os") + b"\x940" + text("mkdir") + b"\x940"
+    inner = text("builtins") + b"\x940" + text("Exception") + b"\x940h\x00h\x01\x93" + text("marker")
+    evasion(
+        "joblib_objects_with_another_memo",
+        "raw data of joblib",
+        b"\x80\x04" + names + wrapper(b"K\x01\x85", "O8", unpadded) + inner + b"\x85R..",
+        run="joblib pickle",
+        what="joblib.load makes an exception; to pickle.load the same two entries are other names",
+    )
 
 
 def zipped(members, **options):
@@ -417,6 +426,57 @@ def encrypt(archive, password):
     end = out.find(b"PK\x05\x06")
     out[end + 16 : end + 20] = struct.pack("<I", begin + size)
     return bytes(out[:begin]) + body + bytes(out[at:])
+
+
+def lz4_frame(data):
+    """One block, stored, behind a header whose checksum is known."""
+    block = struct.pack("<I", len(data) | 0x80000000) + data if data else b""
+    return b"\x04\x22\x4d\x18\x60\x40\x82" + block + bytes(4)
+
+
+def alone(data, **options):
+    """lzma without a container."""
+    filters = [{"id": lzma.FILTER_LZMA1, **options}]
+    return lzma.compress(data, format=lzma.FORMAT_ALONE, filters=filters)
+
+
+def signed_tar():
+    """A tar whose header adds its bytes as signed ones, which differs where a name is not ASCII."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        info = tarfile.TarInfo("자료")
+        info.size = len(PLAIN)
+        archive.addfile(info, io.BytesIO(PLAIN))
+    header = bytearray(buffer.getvalue())
+    header[148:156] = b" " * 8
+    signed = sum(struct.unpack("512b", header[:512]))
+    header[148:156] = b"%06o\0 " % signed
+    return bytes(header)
+
+
+def behind_streams():
+    """What stands behind a compressed stream: readers go on there, or begin at the file's end."""
+    of_two = "streams behind a stream"
+    evasion("lz4_of_two", of_two, lz4_frame(b"") + lz4_frame(PLAIN), run=None)
+    cut = len(PLAIN) // 2
+    evasion("lz4_cut_in_two", of_two, lz4_frame(PLAIN[:cut]) + lz4_frame(PLAIN[cut:]), run=None)
+    evasion("zlib_of_two", of_two, zlib.compress(b"N") + zlib.compress(PLAIN), run=None)
+    evasion("lzma_of_two", of_two, alone(b"") + alone(PLAIN), run="lzma")
+    evasion("lzma_before_xz", of_two, alone(b"") + lzma.compress(PLAIN), run="lzma")
+    evasion("lzma_of_a_small_window", "compressed", alone(PLAIN, dict_size=4096), run="lzma")
+    evasion("lzma_of_other_properties", "compressed", alone(PLAIN, lc=1, lp=1, pb=0), run="lzma")
+    archive = zipped([("data.pkl", PLAIN)])
+    for name, stream in [
+        ("zlib", zlib.compress(b"N.")),
+        ("gzip", gzip.compress(b"N.")),
+        ("lz4", lz4_frame(b"")),
+        ("lzma", alone(b"N.")),
+    ]:
+        evasion(f"{name}_before_a_zip", "zip members", stream + archive, run="zip data.pkl")
+    evasion("zlib_before_a_pickle", of_two, zlib.compress(b"N.") + PLAIN, run=None)
+    zfile = b"ZF" + hex(len(PLAIN)).encode().ljust(19) + zlib.compress(PLAIN)
+    evasion("zfile", "compressed", zfile, run="zlib 21", what="as joblib's first versions wrote it")
+    evasion("tar_of_signed_bytes", "tar", signed_tar(), run="tar 자료")
 
 
 def containers():
@@ -603,7 +663,7 @@ elif kind in ("gzip", "bz2", "lzma"):
     attempt(lambda: pickle.load(module.open(path)))
 elif kind == "zlib":
     import zlib
-    attempt(lambda: pickle.loads(zlib.decompress(data)))
+    attempt(lambda: pickle.loads(zlib.decompress(data[int(rest or 0):])))
 else:
     sys.exit("no such way to run: " + how)
 """
@@ -646,6 +706,7 @@ def main():
     streams()
     joblib()
     containers()
+    behind_streams()
     manifest = write(directory)
     print(len(manifest), "written,", len({one["class"] for one in manifest}), "ways of hiding")
     if "--execute" in sys.argv[2:]:

@@ -78,6 +78,7 @@ const WAYS: &[&str] = &[
     "unicode look-alikes",
     "Python 2 names",
     "raw data of joblib",
+    "streams behind a stream",
 ];
 
 #[test]

@@ -60,7 +60,12 @@ fn groups(entries: &[Entry]) -> Vec<&[Entry]> {
 fn calls(entry: &Entry) -> String {
     let mut ways: Vec<String> = entry.calls.iter().map(args).collect();
     if entry.remade {
-        ways.insert(0, "made without a call".to_owned());
+        let ignored: Vec<String> = entry.news.iter().map(args).collect();
+        let ignored = match ignored.as_slice() {
+            [] => String::new(),
+            some => format!(" ({} is ignored)", some.join("; or ")),
+        };
+        ways.insert(0, format!("made without a call{ignored}"));
     }
     match ways.is_empty() {
         true => "named only".to_owned(),
@@ -102,6 +107,7 @@ fn words(kind: &Kind) -> String {
         Kind::IntBelow(end) => format!("int from 0 to {}", end - 1),
         Kind::Float => "float".to_owned(),
         Kind::Str => "str".to_owned(),
+        Kind::NoPath => "str without `dateutil/`".to_owned(),
         Kind::Numeral => "str of digits".to_owned(),
         Kind::Bytes => "bytes".to_owned(),
         Kind::BytesOrStr => "bytes or str".to_owned(),

@@ -81,7 +81,9 @@ impl Scan {
         let mut named = Vec::new();
         for path in &self.paths {
             if is_dash(path) || is_url(path) {
-                reports.extend(streamed(path, &options)?);
+                let mut streamed = streamed(path, &options)?;
+                streamed.iter_mut().for_each(FileReport::expect_pickle);
+                reports.extend(streamed);
                 continue;
             }
             let files = scan::find(path).map_err(|error| anyhow!("{error}"))?;
@@ -112,7 +114,10 @@ impl Scan {
                         let _ = sender.send(report);
                     });
                 });
-                for (report, (_, alone)) in receiver.into_iter().zip(&named) {
+                for (mut report, (_, alone)) in receiver.into_iter().zip(&named) {
+                    if *alone {
+                        report.expect_pickle();
+                    }
                     if let Some(bar) = &bar {
                         bar.inc(1);
                     }
@@ -131,8 +136,6 @@ impl Scan {
             bar.finish_and_clear();
         }
         outcome?;
-        let single: Vec<bool> =
-            reports.iter().map(|_| true).chain(named.iter().map(|(_, alone)| *alone)).collect();
         reports.extend(scanned);
         match self.format {
             _ if self.suggest_policy => {
@@ -144,7 +147,7 @@ impl Scan {
             Format::Json => session.json(&scan::json::to_json(&reports))?,
             Format::Sarif => session.json(&scan::sarif::to_sarif(&reports))?,
         }
-        verdict(&reports, &single)
+        verdict(&reports)
     }
 
     fn policy(&self) -> Result<Policy> {
@@ -213,9 +216,6 @@ impl Scan {
             let what = show::printable(&damage.what);
             session.line(&format!("  unreadable from byte {}: {place}{what}", damage.offset))?;
         }
-        if report.is_foreign() {
-            session.line("  there is no pickle in it")?;
-        }
         Ok(())
     }
 }
@@ -267,22 +267,20 @@ fn summary(session: &mut Session<'_>, reports: &[FileReport]) -> Result<()> {
 }
 
 /// What the exit code says of all of them.
-fn verdict(reports: &[FileReport], single: &[bool]) -> Result<Verdict> {
+fn verdict(reports: &[FileReport]) -> Result<Verdict> {
     let mut unreadable = None;
-    for (report, single) in reports.iter().zip(single) {
+    for report in reports {
         let found =
             report.findings.iter().any(|found| found.finding.severity >= Severity::Suspicious);
         if found {
             return Ok(Verdict::Bad);
         }
-        if report.verdict() == Found::Unreadable && (*single || !report.is_foreign()) {
+        if report.verdict() == Found::Unreadable && !report.is_foreign() {
             unreadable = unreadable.or(Some(report));
         }
     }
     let Some(report) = unreadable else { return Ok(Verdict::Good) };
-    let (offset, what) = match report.damages.first() {
-        Some((_, damage)) => (damage.offset, damage.what.as_str()),
-        None => (0, "there is no pickle in it; name a file that holds one, or its folder"),
-    };
+    let damage = report.damages.first().map(|(_, damage)| (damage.offset, damage.what.as_str()));
+    let (offset, what) = damage.unwrap_or((0, "it cannot be read"));
     Err(anyhow!("{}: {what}, at byte {offset}", report.path))
 }

@@ -172,7 +172,9 @@ pub static DATA: &[Entry] = &[
     mention("collections", "ChainMap").remade_with(State::Fields(&[("maps", List)])),
     mention("collections", "UserDict").remade_with(State::Fields(&[("data", Dict)])),
     mention("collections", "UserList").remade_with(State::Fields(&[("data", List)])),
-    mention("collections", "UserString").remade_with(State::Fields(&[("data", Str)])),
+    mention("collections", "UserString")
+        .remade_with(State::Fields(&[("data", Str)]))
+        .ignoring(&[Exactly(&[Str])]),
     call("pathlib", "PurePath", PATHS),
     call("pathlib", "PurePosixPath", PATHS),
     call("pathlib", "PureWindowsPath", PATHS),

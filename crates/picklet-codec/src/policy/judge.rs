@@ -94,6 +94,8 @@ pub struct Dtype {
     pub is_object: bool,
     /// Its letter, as in `numpy.dtype(…).kind`.
     pub kind: u8,
+    /// Whether its state has arrived: no other may follow, as arrays may lie over it by then.
+    pub settled: bool,
 }
 
 /// What a pickle is about to do.
@@ -244,7 +246,11 @@ fn call<S: Subject>(entry: &'static Entry, args: &S) -> Verdict {
 
 fn new<S: Subject>(entry: &'static Entry, args: &S, keywords: Option<&S>) -> Verdict {
     let bare = args.nature() == Nature::Tuple && args.len() == Some(0);
-    if entry.remade && bare && keywords.is_none() {
+    let ignored = |shape: &Args| match shape {
+        Args::Exactly(kinds) => args.nature() == Nature::Tuple && fit(args, kinds),
+        Args::Each(_) | Args::Special(_) => false,
+    };
+    if entry.remade && keywords.is_none() && (bare || entry.news.iter().any(ignored)) {
         let facts = if entry.needs_state { Facts::Unfinished } else { Facts::None };
         return Verdict::Admitted(Admitted { entry, class: Rule::Listed(entry), facts });
     }
@@ -268,11 +274,19 @@ fn build<S: Subject>(entry: &'static Entry, target: &S, state: &S) -> Verdict {
 }
 
 fn is_attributes<S: Subject>(state: &S) -> bool {
+    let plain = |name: &S| name.with_text(|name| !is_protocol_name(name)).unwrap_or(false);
     match state.nature() {
         Nature::None => true,
-        Nature::Dict => state.every_pair(|name, _| name.nature() == Nature::Str),
+        Nature::Dict => state.every_pair(|name, _| name.nature() == Nature::Str && plain(name)),
         _ => false,
     }
+}
+
+/// Whether others look for an attribute of this name to learn what they may do with an object:
+/// numpy takes the address in `__array_interface__` for memory, pickle calls `__setstate__`. No
+/// honest object has one of its own; a note that was added to an exception is data.
+fn is_protocol_name(name: &str) -> bool {
+    name.starts_with("__") && name.ends_with("__") && name != "__notes__"
 }
 
 fn fit<S: Subject>(args: &S, kinds: &[Kind]) -> bool {
@@ -292,9 +306,9 @@ fn every<S: Subject>(items: &S, kind: &Kind) -> bool {
 fn keys<S: Subject>(dict: &S, fields: &[(&str, Kind)]) -> bool {
     dict.nature() == Nature::Dict
         && dict.every_pair(|name, value| {
-            fields.iter().any(|(field, kind)| {
-                name.nature() == Nature::Str && name.is_text(field) && fits(value, kind)
-            })
+            let named = |text: &str| fields.iter().find(|(field, _)| *field == text);
+            let field = name.with_text(named).flatten().filter(|_| name.nature() == Nature::Str);
+            field.is_some_and(|(_, kind)| fits(value, kind))
         })
 }
 
@@ -319,6 +333,10 @@ pub fn fits<S: Subject>(subject: &S, kind: &Kind) -> bool {
         }
         Kind::Float => nature == Nature::Float,
         Kind::Str => nature == Nature::Str,
+        Kind::NoPath => {
+            let plain = |text: &str| !text.contains("dateutil/");
+            nature == Nature::Str && subject.with_text(plain).unwrap_or(false)
+        }
         Kind::Numeral => nature == Nature::Str && subject.with_text(is_numeral).unwrap_or(false),
         Kind::Bytes => nature == Nature::Bytes,
         Kind::BytesOrStr => matches!(nature, Nature::Bytes | Nature::Str),

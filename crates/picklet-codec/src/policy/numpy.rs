@@ -59,7 +59,13 @@ fn new_dtype<S: Subject>(args: &S) -> Option<Dtype> {
     }
     let text = args.item(0)?;
     if fits(&text, &Kind::Global("numpy", "record")) {
-        return Some(Dtype { itemsize: 0, has_object: false, is_object: false, kind: b'V' });
+        return Some(Dtype {
+            itemsize: 0,
+            has_object: false,
+            is_object: false,
+            kind: b'V',
+            settled: false,
+        });
     }
     if !fits(&text, &Kind::BytesOrStr) {
         return None;
@@ -78,12 +84,16 @@ fn described(text: &str) -> Option<Dtype> {
     }
     let size: Option<u64> = digits.parse().ok();
     let plain = |kind: u8, itemsize: u64| {
-        Some(Dtype { itemsize, has_object: false, is_object: false, kind })
+        Some(Dtype { itemsize, has_object: false, is_object: false, kind, settled: false })
     };
     match (letter, size) {
-        (b'O', None | Some(8) | Some(4)) => {
-            Some(Dtype { itemsize: 8, has_object: true, is_object: true, kind: b'O' })
-        }
+        (b'O', None | Some(8) | Some(4)) => Some(Dtype {
+            itemsize: 8,
+            has_object: true,
+            is_object: true,
+            kind: b'O',
+            settled: false,
+        }),
         (b'b', Some(1)) | (b'?', None) => plain(b'b', 1),
         (b'i' | b'u', Some(size @ (1 | 2 | 4 | 8))) => plain(letter, size),
         (b'f', Some(size @ (2 | 4 | 8 | 12 | 16))) => plain(b'f', size),
@@ -122,7 +132,7 @@ const STRING_KIND: u8 = b'T';
 
 /// Their dtype. What an item holds is no object but as good as one: nothing may lie over it.
 const STRINGS: Dtype =
-    Dtype { itemsize: 16, has_object: true, is_object: false, kind: STRING_KIND };
+    Dtype { itemsize: 16, has_object: true, is_object: false, kind: STRING_KIND, settled: true };
 
 /// What may stand among them, and what may say that one is missing.
 const STRING_OR_MISSING: Kind = Kind::OneOf(&[
@@ -133,6 +143,27 @@ const STRING_OR_MISSING: Kind = Kind::OneOf(&[
     Kind::Global("pandas", "NA"),
 ]);
 
+/// What a masked array shows in the place of what it masks: numpy makes an array of it.
+const FILL_VALUE: Kind = Kind::OneOf(&[
+    Kind::Scalar,
+    Kind::Bytes,
+    Kind::Made(Makes::NumpyScalar),
+    Kind::Made(Makes::Array),
+]);
+
+/// What may stand in a structure that holds objects: of what is no object there, numpy asks the text
+/// or the number, which of others than these may take for ever.
+const FIELD: Kind = Kind::OneOf(&[Kind::Scalar, Kind::Bytes, Kind::Made(Makes::NumpyScalar)]);
+
+/// Structures within a structure.
+const MAX_NESTED: u32 = 8;
+
+fn is_row<S: Subject>(row: &S, depth: u32) -> bool {
+    let Some(len) = row.len().filter(|_| row.nature() == Nature::Tuple) else { return false };
+    let plain = |field: &S| fits(field, &FIELD) || depth > 0 && is_row(field, depth - 1);
+    (0..len).all(|at| is(row, at, plain))
+}
+
 /// `_convert_to_stringdtype_kwargs(coerce[, missing])`.
 fn is_string_dtype<S: Subject>(args: &S) -> bool {
     args.len().is_some_and(|len| (1..=2).contains(&len))
@@ -140,9 +171,13 @@ fn is_string_dtype<S: Subject>(args: &S) -> bool {
         && args.item(1).is_none_or(|missing| fits(&missing, &STRING_OR_MISSING))
 }
 
+/// What is known of a dtype that may be used. A structure may not before its state has come: what
+/// is made of its bytes would not know of the objects that the state puts there.
 fn dtype_of<S: Subject>(subject: &S) -> Option<Dtype> {
     match subject.facts() {
-        Facts::Dtype(dtype) if subject.makes() == Makes::Dtype => Some(dtype),
+        Facts::Dtype(dtype) if subject.makes() == Makes::Dtype => {
+            (dtype.settled || dtype.kind != b'V').then_some(dtype)
+        }
         _ => None,
     }
 }
@@ -210,7 +245,7 @@ pub(super) fn is_masked_state<S: Subject>(state: &S) -> bool {
     // A structure has a mask for each field: numpy itself checks what it is given.
     fits(&mask, &Kind::BytesOrStr)
         && (dtype.kind == b'V' || mask.len() == Some(items))
-        && state.item(6).is_some()
+        && state.item(6).is_some_and(|value| fits(&value, &FILL_VALUE))
 }
 
 /// How many items an array's state holds; none if it is unusual.
@@ -225,10 +260,15 @@ fn array_items<S: Subject>(state: &S) -> Option<(u64, Dtype)> {
     let usual = if dtype.has_object {
         // Objects come as a list, one for each item. Of what are to be strings numpy asks the text,
         // which of others than these may take for ever. The scanner does not keep long lists.
-        let is_string = |at| data.item(at).is_none_or(|item: S| fits(&item, &STRING_OR_MISSING));
+        let every =
+            |test: fn(&S) -> bool| (0..items).all(|at| data.item(at).is_none_or(|o| test(&o)));
         data.nature() == Nature::List
             && data.len() == Some(items)
-            && (dtype.kind != STRING_KIND || (0..items).all(is_string))
+            && match dtype.kind {
+                STRING_KIND => every(|item| fits(item, &STRING_OR_MISSING)),
+                b'V' => every(|item| is_row(item, MAX_NESTED)),
+                _ => true,
+            }
     } else {
         fits(&data, &Kind::BytesOrStr) && data.len() == items.checked_mul(dtype.itemsize)
     };
@@ -251,13 +291,21 @@ pub(super) fn dtype_with_state<S: Subject>(target: &S, state: &S) -> Option<Dtyp
     }
     let (subarray, names, fields) = (state.item(2)?, state.item(3)?, state.item(4)?);
     let (size, flags) = (state.item(5)?.int()?, state.item(7)?.int()?);
-    match old.kind {
-        b'V' if subarray.nature() != Nature::None => subarray_dtype(&subarray),
-        b'V' if names.nature() != Nature::None => structured(&names, &fields, size, flags),
-        b'V' | b'S' | b'U' => {
-            (size == -1 || u64::try_from(size) == Ok(old.itemsize)).then_some(old)
+    if old.settled {
+        return None;
+    }
+    let settled = Dtype { settled: true, ..old };
+    let none = |one: &S| one.nature() == Nature::None;
+    match (none(&subarray), none(&names)) {
+        (false, _) if old.kind == b'V' => subarray_dtype(&subarray),
+        (true, false) if old.kind == b'V' => structured(&names, &fields, size, flags),
+        (true, true) if none(&fields) => {
+            let sized = matches!(old.kind, b'V' | b'S' | b'U');
+            let as_told = size == -1 || u64::try_from(size) == Ok(old.itemsize);
+            let usual = (as_told || !sized) && (old.is_object || flags & 0x03 == 0);
+            usual.then_some(settled)
         }
-        _ => Some(old),
+        _ => None,
     }
 }
 
@@ -273,7 +321,13 @@ fn subarray_dtype<S: Subject>(pair: &S) -> Option<Dtype> {
     };
     let itemsize = items.checked_mul(base.itemsize)?;
     let fits = !base.has_object && i32::try_from(itemsize).is_ok();
-    fits.then_some(Dtype { itemsize, has_object: false, is_object: false, kind: b'V' })
+    fits.then_some(Dtype {
+        itemsize,
+        has_object: false,
+        is_object: false,
+        kind: b'V',
+        settled: true,
+    })
 }
 
 /// Names and `{name: (dtype, offset[, title])}`: fields within the item, and flags that tell of
@@ -320,5 +374,6 @@ fn structured<S: Subject>(names: &S, fields: &S, size: i64, flags: i64) -> Optio
         has_object,
         is_object: false,
         kind: b'V',
+        settled: true,
     })
 }

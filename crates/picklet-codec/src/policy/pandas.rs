@@ -18,7 +18,7 @@ const MISSING: Kind =
 const ARRAY: Kind = Made(Makes::Array);
 const INDEX: Kind = Made(Makes::Index);
 const DTYPE: Kind = OneOf(&[Made(Makes::ExtensionDtype), Made(Makes::Dtype)]);
-const ZONE: Kind = OneOf(&[NONE, Made(Makes::TimeZone), Str]);
+const ZONE: Kind = OneOf(&[NONE, Made(Makes::TimeZone), Kind::NoPath]);
 const FREQUENCY: Kind = OneOf(&[NONE, Made(Makes::Offset), Str]);
 /// What a column or an index holds.
 const VALUES: Kind = OneOf(&[ARRAY, Made(Makes::ExtensionArray), INDEX]);
@@ -330,7 +330,7 @@ const fn dtype() -> Entry {
         "",
         "",
         &[
-            Exactly(&[Str]),
+            Exactly(&[Kind::NoPath]),
             Exactly(&[Made(Makes::Offset)]),
             Exactly(&[Made(Makes::Dtype)]),
             Exactly(&[Made(Makes::ArrowType)]),
@@ -429,7 +429,9 @@ pub(super) static TIMES: &[Entry] = &[
     mention("pandas", "NA"),
     call("pytz", "_UTC", &[Exactly(&[])]).making(Makes::TimeZone),
     call("pytz", "_p", &[Exactly(&[Str]), Exactly(&[Str, Int, Int, Str])]).making(Makes::TimeZone),
-    call("dateutil.tz.tz", "tzutc", &[Exactly(&[])]).making(Makes::TimeZone),
+    call("dateutil.tz.tz", "tzutc", &[Exactly(&[])])
+        .remade_with(State::Refused)
+        .making(Makes::TimeZone),
 ];
 
 const PERIOD: &[Args] = &[Exactly(&[NONE, Made(Makes::Offset), Int])];

@@ -21,6 +21,8 @@ pub enum Kind {
     Float,
     /// `str`.
     Str,
+    /// `str` without `dateutil/` in it: as a time zone's name that is a file's path.
+    NoPath,
     /// `str` of digits, at most [`NUMERAL_DIGITS`], with one `/` or a leading `-` allowed.
     Numeral,
     /// `bytes`.
@@ -262,6 +264,8 @@ pub struct Entry {
     /// Whether an empty object may be made of the class without calling it (NEWOBJ with no
     /// arguments, or `copyreg._reconstructor`).
     pub remade: bool,
+    /// Arguments with which that may also be done, the class's `__new__` taking them for nothing.
+    pub news: &'static [Args],
     /// What BUILD may do.
     pub state: State,
     /// Whether an object is unfinished before BUILD: it may not be used until then.
@@ -285,6 +289,7 @@ pub(super) const fn mention(module: &'static str, name: &'static str) -> Entry {
         name,
         calls: &[],
         remade: false,
+        news: &[],
         state: State::Refused,
         needs_state: false,
         grows: Grows::No,
@@ -330,6 +335,11 @@ impl Entry {
     pub(super) const fn remade_with(mut self, state: State) -> Entry {
         self.remade = true;
         self.state = state;
+        self
+    }
+
+    pub(super) const fn ignoring(mut self, news: &'static [Args]) -> Entry {
+        self.news = news;
         self
     }
 

@@ -8,6 +8,9 @@ pub(super) fn known(module: &str, name: &str) -> Option<&'static str> {
     if let Some((_, why)) = ANYWHERE.iter().find(|(part, _)| name.split('.').any(|p| p == *part)) {
         return Some(why);
     }
+    if HARMLESS.contains(&(module, name)) {
+        return None;
+    }
     let listed = MODULES.iter().find(|(listed, names, _)| {
         let inside = module == *listed
             || module.strip_prefix(listed).is_some_and(|rest| rest.starts_with('.'));
@@ -56,6 +59,16 @@ static ANYWHERE: &[(&str, &str)] = &[
     ("__reduce_ex__", CALLS),
 ];
 
+/// What is defined in such a module and does nothing.
+static HARMLESS: &[(&str, &str)] = &[
+    ("http", "HTTPStatus"),
+    ("http", "HTTPMethod"),
+    ("os", "stat_result"),
+    ("os", "terminal_size"),
+    ("os", "times_result"),
+    ("os", "uname_result"),
+];
+
 /// Modules with the names in them that are meant; no names: all of them.
 #[rustfmt::skip]
 static MODULES: &[(&str, &[&str], &str)] = &[
@@ -93,7 +106,7 @@ static MODULES: &[(&str, &[&str], &str)] = &[
     ("__builtin__", &["__import__", "reload"], IMPORTS),
     ("builtins", &["getattr", "setattr", "delattr", "globals", "locals", "vars", "__dict__", "__build_class__"], REACHES_ATTRIBUTES),
     ("__builtin__", &["getattr", "setattr", "delattr", "globals", "locals", "vars"], REACHES_ATTRIBUTES),
-    ("builtins", &["apply", "map", "filter", "reduce", "next", "iter", "super"], CALLS),
+    ("builtins", &["apply", "map", "filter", "reduce", "next", "super"], CALLS),
     ("__builtin__", &["apply", "map", "filter", "reduce"], CALLS),
     ("builtins", &["open", "file"], FILES),
     ("__builtin__", &["open", "file"], FILES),
@@ -129,7 +142,7 @@ static MODULES: &[(&str, &[&str], &str)] = &[
     ("inspect", &[], REACHES_ATTRIBUTES),
     ("gc", &[], REACHES_ATTRIBUTES),
     ("atexit", &[], CALLS),
-    ("signal", &[], CALLS),
+    ("signal", &["signal", "sigwait", "set_wakeup_fd", "alarm", "setitimer", "pthread_kill", "raise_signal"], CALLS),
     ("threading", &[], CALLS),
     ("_thread", &[], CALLS),
     ("sched", &[], CALLS),
@@ -205,6 +218,8 @@ mod tests {
             ("collections", "abc.sys.modules"),
             ("random", "_os.system.__globals__"),
             ("builtins", "getattr.__call__"),
+            ("http", "HTTPStatus.os"),
+            ("http.client", "HTTPConnection"),
         ] {
             assert!(known(module, name).is_some(), "{module}.{name}");
         }
@@ -219,6 +234,9 @@ mod tests {
             ("pathlib", "PosixPath"),
             ("mine", "os"),
             ("operator", "add"),
+            ("http", "HTTPStatus"),
+            ("signal", "Signals"),
+            ("os", "stat_result"),
         ] {
             assert_eq!(known(module, name), None, "{module}.{name}");
         }

@@ -15,6 +15,9 @@ use crate::policy::{self, Grows, Policy, Step, Verdict};
 const IN_NO_NAME: [char; 18] =
     [' ', '\t', '(', ')', '[', ']', '{', '}', '<', '>', '=', ':', ';', ',', '"', '\'', '#', '/'];
 
+/// How deep in a state or in arguments forgotten entries are looked for.
+const MISSED_DEPTH: usize = 3;
+
 /// A callable as a report names it.
 struct Named {
     name: String,
@@ -34,6 +37,9 @@ impl Tracer<'_> {
             (Opcode::StackGlobal, _) => {
                 let name = self.take()?;
                 let module = self.take()?;
+                if self.confused && !(may_be_text(module) && may_be_text(name)) {
+                    return Err(confusion("a name that is no str"));
+                }
                 self.stack_global(module, name)
             }
             (Opcode::Inst, Arg::Global(global)) => {
@@ -54,11 +60,17 @@ impl Tracer<'_> {
             (Opcode::Reduce, _) => {
                 let args = self.take()?;
                 let callable = self.take()?;
+                if self.confused && is_plain(callable) {
+                    return Err(confusion("a call of plain data"));
+                }
                 self.call(callable, args)
             }
             (Opcode::NewObj, _) => {
                 let args = self.take()?;
                 let class = self.take()?;
+                if self.confused && is_plain(class) {
+                    return Err(confusion("a class that is plain data"));
+                }
                 self.new_object(class, args, None)
             }
             (Opcode::NewObjEx, _) => {
@@ -72,6 +84,9 @@ impl Tracer<'_> {
                 let Some(target) = self.top_mut().copied() else {
                     return Err(ErrorKind::StackUnderflow { at_mark: true });
                 };
+                if self.confused && is_plain(target) {
+                    return Err(confusion("a state for plain data"));
+                }
                 self.build(target, state);
                 return Ok(());
             }
@@ -119,12 +134,45 @@ impl Tracer<'_> {
         }
     }
 
+    /// As [`missed`](Self::missed), and then for all that `sym` holds: the next entry of a long list
+    /// would be asked for only once this one is known.
+    fn missed_in(&mut self, sym: Sym) {
+        if self.known.asked.get().is_some() {
+            self.want_all(sym, MISSED_DEPTH);
+        }
+        self.missed();
+    }
+
+    fn want_all(&mut self, sym: Sym, depth: usize) {
+        if sym.is(Sort::Forgotten) {
+            return self.memo.want(sym.payload());
+        }
+        let items = match sym.sort() {
+            Sort::Tuple | Sort::ObjectTuple => self.known.tuple_items(sym),
+            Sort::List | Sort::Dict => self.known.contents.items(&self.known.ring, sym),
+            _ => None,
+        };
+        if depth > 0 {
+            for item in items.unwrap_or_default() {
+                self.want_all(item, depth - 1);
+            }
+        }
+    }
+
     /// GLOBAL and its kin.
     fn import(&mut self, module: &str, name: &str) -> Sym {
         self.effects += 1;
         self.sentences += u64::from(module.contains(IN_NO_NAME));
         let (mapped_module, mapped_name) =
             if self.protocol < 3 { compat::to_python3(module, name) } else { (module, name) };
+        // Every honest array of objects names numpy's dtype, and finds another module's name where
+        // numpy's should be. There is no such thing, or it is the same one.
+        let (mapped_module, mapped_name) = match mapped_name {
+            "dtype" if self.confused && self.is_unknown(mapped_module, mapped_name) => {
+                ("numpy", "dtype")
+            }
+            _ => (mapped_module, mapped_name),
+        };
         let numbered =
             self.known.globals.number(self.policy, mapped_module, mapped_name, self.offset);
         let Some((number, new)) = numbered else {
@@ -146,6 +194,11 @@ impl Tracer<'_> {
             self.report_import(number, module, name);
         }
         Sym::new(Sort::Global, u64::from(number))
+    }
+
+    fn is_unknown(&self, module: &str, name: &str) -> bool {
+        matches!(self.policy.rule(module, name), policy::Rule::Unlisted)
+            && super::danger::known(module, name).is_none()
     }
 
     fn report_import(&mut self, number: u32, module: &str, name: &str) {
@@ -236,7 +289,7 @@ impl Tracer<'_> {
             let (callable, args) = (self.known.view(callable), self.known.view(args));
             Policy::judge(Step::Call { callable: &callable, args: &args })
         };
-        self.missed();
+        self.missed_in(args);
         self.count_call(callable.global());
         if let Verdict::Admitted(admitted) = verdict {
             return self.made(callable, &admitted, args);
@@ -260,7 +313,7 @@ impl Tracer<'_> {
             let (class, args) = (self.known.view(class), self.known.view(args));
             Policy::judge(Step::New { class: &class, args: &args, keywords: keywords.as_ref() })
         };
-        self.missed();
+        self.missed_in(args);
         self.count_call(class.global());
         if let Verdict::Admitted(admitted) = verdict {
             return self.made(class, &admitted, args);
@@ -401,7 +454,7 @@ impl Tracer<'_> {
             let (target, state) = (self.known.view(target), self.known.view(state));
             Policy::judge(Step::Build { target: &target, state: &state })
         };
-        self.missed();
+        self.missed_in(state);
         self.raw = match self.joblib_data(target, state) {
             Some(Ok(raw)) => Some(raw),
             Some(Err(())) => {
@@ -551,6 +604,19 @@ impl Tracer<'_> {
         );
         Sym::new(Sort::Extension, code)
     }
+}
+
+/// Whether an object is known to be neither callable nor to take a state.
+fn is_plain(sym: Sym) -> bool {
+    !sym.is_object() && !sym.is(Sort::Buffer)
+}
+
+fn may_be_text(sym: Sym) -> bool {
+    matches!(sym.sort(), Sort::Str | Sort::OldStr | Sort::Bytes | Sort::Forgotten | Sort::Unknown)
+}
+
+fn confusion(what: &str) -> ErrorKind {
+    ErrorKind::Custom(what.into())
 }
 
 /// What is odd about the letters of a name, if anything.

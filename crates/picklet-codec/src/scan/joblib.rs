@@ -5,7 +5,7 @@
 
 use std::io;
 
-use super::finding::{Finding, Rule, Severity};
+use super::finding::{Rule, Severity};
 use super::globals::Maker;
 use super::notes::Said;
 use super::source::read_full;
@@ -72,8 +72,8 @@ impl Scan<'_> {
     /// bytes are opcodes. Few are that for long; what they would do is reported.
     ///
     /// An array of objects is a pickle of its own, which refers to entries of its own memo. Read with
-    /// the memo of the one around it, every honest one soon names what there is not, and fails: of
-    /// those only what is known to be dangerous is reported.
+    /// the memo of the one around it, every honest one soon takes one object for another, and fails:
+    /// so that reading ends where Python's would ([`Tracer::confused`]).
     fn plain_reading(&mut self, at: u64, raw: Raw) -> io::Result<()> {
         if !self.may_be_opcodes(at)? {
             return Ok(());
@@ -84,29 +84,24 @@ impl Scan<'_> {
         let mut left = cap.saturating_sub(self.plain_cost);
         let before = left;
         let known = self.tracer.report.findings.len();
-        let alike = self.tracer.alike.clone();
-        let globals = self.tracer.known.globals.checkpoint();
         let mut tired = left == 0;
         if !tired {
             let known = self.tracer.copy(&aside);
             self.tracer.plain = true;
+            self.tracer.confused = raw.bytes.is_none();
             let mut ran = self.opcodes(at, &mut left)?;
             // Who loads all pickles of the file goes on behind the first one's STOP.
             while let Ran::Stopped(end) = ran {
                 self.tracer.memo.clear();
+                self.tracer.confused = false;
                 ran = self.pickle(end, &mut left)?;
             }
             tired = matches!(ran, Ran::Tired | Ran::More(_));
             self.tracer.forget(known);
+            self.tracer.confused = false;
             self.plain_cost += before - left;
         }
         self.tracer.resume(aside);
-        let found = self.tracer.report.findings.get(known..).unwrap_or_default();
-        if raw.bytes.is_none() && !found.iter().any(is_known_danger) {
-            self.tracer.report.findings.truncate(known);
-            self.tracer.alike = alike;
-            self.tracer.known.globals.roll_back(&globals);
-        }
         let worst = self.tracer.report.findings.get(known..).unwrap_or_default();
         let worst = worst.iter().map(|finding| finding.severity).max();
         if let Some(worst) = worst {
@@ -157,15 +152,6 @@ impl Scan<'_> {
         }
         Ok(true)
     }
-}
-
-/// Whether a finding is of something that the table of dangerous globals knows.
-fn is_known_danger(finding: &Finding) -> bool {
-    let by_name = matches!(
-        finding.rule,
-        Rule::DangerousImport | Rule::DangerousCall | Rule::UnusualArguments | Rule::LookalikeName
-    );
-    by_name && finding.severity == Severity::Dangerous
 }
 
 impl Tracer<'_> {

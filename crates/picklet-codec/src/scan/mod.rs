@@ -377,10 +377,14 @@ impl<'s> Scan<'s> {
         let more = self.tracer.report.more_findings;
         let alike = self.tracer.alike.clone();
         let globals = self.tracer.known.globals.checkpoint();
-        loop {
+        for _ in 0..MAX_PASSES {
             let mut budget = u64::MAX;
             let ran = self.pickle(at, &mut budget)?;
-            if self.tracer.memo.missed.is_empty() || !self.tracer.memo.again() {
+            let tired = self.tracer.known.is_tired();
+            if tired {
+                self.tired(at, "to look at its values again and again");
+            }
+            if tired || self.tracer.memo.missed.is_empty() || !self.tracer.memo.again() {
                 return Ok(ran);
             }
             self.tracer.report.findings.clone_from(&findings);
@@ -388,6 +392,25 @@ impl<'s> Scan<'s> {
             self.tracer.alike.clone_from(&alike);
             self.tracer.known.globals.roll_back(&globals);
         }
+        let mut budget = u64::MAX;
+        let ran = self.pickle(at, &mut budget)?;
+        if !self.tracer.memo.missed.is_empty() {
+            self.tired(at, "to read it again and again for what it refers to");
+        }
+        Ok(ran)
+    }
+
+    /// More work than the length of the pickle accounts for.
+    fn tired(&mut self, offset: u64, what: &str) {
+        self.tracer.add(
+            Rule::Bomb,
+            Severity::Suspicious,
+            Said {
+                offset,
+                reason: format!("to judge it one would have {what}: nothing honest needs that"),
+                ..Said::default()
+            },
+        );
     }
 
     /// One pickle, of at most `budget` opcodes.
@@ -528,6 +551,7 @@ impl<'s> Scan<'s> {
         if self.tracer.known.globals.len() > MANY_GLOBALS {
             self.tracer.known = Known::new(self.tracer.known.source);
         }
+        self.tracer.known.another_part();
         match self.whole_pickle(0)? {
             Ran::Stopped(_) => {}
             _ if self.tracer.effects > 1 => {}
@@ -588,6 +612,9 @@ const TRIED_PER_BYTE: u64 = 4;
 
 /// Hidden pickles that one search reports.
 const MAX_HIDDEN: usize = 100;
+
+/// Times that a pickle is read because it referred to what had been forgotten.
+const MAX_PASSES: usize = 8;
 
 /// Globals that are kept from one pickle in bytes to the next.
 const MANY_GLOBALS: usize = 1024;

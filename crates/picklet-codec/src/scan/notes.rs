@@ -87,6 +87,7 @@ impl Tracer<'_> {
 
     /// STOP was met, and ends at `end`.
     pub(super) fn stopped(&mut self, end: u64) {
+        self.read_past_frame();
         if self.frame_end != u64::MAX && self.frame_end != end {
             let frame_end = self.frame_end;
             self.add(Rule::BadFrame, Severity::Suspicious, Said {
@@ -99,6 +100,19 @@ impl Tracer<'_> {
                 ..Said::default()
             });
         }
+    }
+
+    /// A pickle that goes on to its STOP although a frame of it does not: no file that was cut off.
+    fn read_past_frame(&mut self) {
+        let Some((offset, length)) = self.long_frame.take() else { return };
+        self.add(Rule::BadFrame, Severity::Suspicious, Said {
+            offset,
+            reason: format!(
+                "a frame of {length} bytes reaches past the end of the data: C's unpickler refuses \
+                 it, others read on"
+            ),
+            ..Said::default()
+        });
     }
 
     /// FRAME, of which `end` is not known yet: it is nine bytes.
@@ -119,18 +133,7 @@ impl Tracer<'_> {
             });
         }
         if end > self.known.source.len() {
-            self.add(
-                Rule::BadFrame,
-                Severity::Suspicious,
-                Said {
-                    offset,
-                    reason: format!(
-                        "a frame of {length} bytes reaches past the end of the data: C's unpickler \
-                     refuses it, others read on"
-                    ),
-                    ..Said::default()
-                },
-            );
+            self.long_frame.get_or_insert((offset, length));
         }
         self.frame_end = end.max(begin);
     }

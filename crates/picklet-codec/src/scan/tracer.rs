@@ -69,10 +69,15 @@ pub(super) struct Tracer<'s> {
     pub(super) pickle: u64,
     pub(super) protocol: u8,
     pub(super) frame_end: u64,
+    /// The first frame that does not end within the data: where it begins, and its length.
+    pub(super) long_frame: Option<(u64, u64)>,
     pub(super) inner: Vec<Inner>,
     pub(super) raw: Option<Raw>,
     /// joblib's data are opcodes, as they are to `pickle.load`.
     pub(super) plain: bool,
+    /// The pickle is read with another's memo, and ends where an object is used for what it cannot
+    /// be: a text is called, a number is a module's name.
+    pub(super) confused: bool,
     pub(super) offset: u64,
     pub(super) opcode: Opcode,
     /// Imports and calls so far: what tells a pickle from bytes that look like one.
@@ -111,9 +116,11 @@ impl<'s> Tracer<'s> {
             pickle: 0,
             protocol: 0,
             frame_end: u64::MAX,
+            long_frame: None,
             inner: Vec::new(),
             raw: None,
             plain: false,
+            confused: false,
             offset: 0,
             opcode: Opcode::Stop,
             effects: 0,
@@ -131,6 +138,7 @@ impl<'s> Tracer<'s> {
         self.known.contents.forget_old();
         self.known.contents.keep_old = true;
         self.frame_end = u64::MAX;
+        self.long_frame = None;
         self.inner.clear();
         self.raw = None;
         self.effects = 0;

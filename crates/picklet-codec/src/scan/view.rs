@@ -20,6 +20,9 @@ pub(super) struct Known<'s> {
     pub(super) globals: Globals,
     /// Memo entries that were asked for and had been forgotten.
     pub(super) asked: Cell<Option<u64>>,
+    /// Values that may still be looked at, each time that they are. A state may be given again and
+    /// again, in three bytes.
+    looks: Cell<u64>,
     /// Bytes of text that may still be counted; and the text counted last.
     countable: Cell<u64>,
     counted: Cell<(u64, u64)>,
@@ -33,9 +36,27 @@ impl<'s> Known<'s> {
             contents: Contents::new(),
             globals: Globals::new(),
             asked: Cell::new(None),
+            looks: Cell::new(looks_for(source.len())),
             countable: Cell::new(source.len().saturating_mul(2).saturating_add(1 << 20)),
             counted: Cell::new((u64::MAX, 0)),
         }
+    }
+
+    /// Makes ready for another stretch of the source, whose offsets begin at 0 again.
+    pub(super) fn another_part(&mut self) {
+        self.counted.set((u64::MAX, 0));
+        self.looks.set(self.looks.get().saturating_add(looks_for(self.source.len())));
+    }
+
+    /// Whether there was so much to look at that no more is: what is asked for is not known.
+    pub(super) fn is_tired(&self) -> bool {
+        self.looks.get() == 0
+    }
+
+    fn look(&self, values: u64) -> Option<()> {
+        let left = self.looks.get().saturating_sub(values);
+        self.looks.set(left);
+        (left > 0).then_some(())
     }
 
     pub(super) fn view(&self, sym: Sym) -> View<'_, 's> {
@@ -44,6 +65,7 @@ impl<'s> Known<'s> {
 
     /// The opcode that pushed an atom.
     fn atom<R>(&self, sym: Sym, read: impl FnOnce(Opcode, Arg<'_>) -> Option<R>) -> Option<R> {
+        self.look(1)?;
         (sym.payload() != UNREADABLE).then(|| opcode_at(self.source, sym.payload(), read)).flatten()
     }
 
@@ -300,6 +322,12 @@ impl<'s> Known<'s> {
     }
 }
 
+/// Values that the policy may look at in a source of so many bytes: more than twice what any
+/// honest one needs, and a second's work in the smallest.
+fn looks_for(bytes: u64) -> u64 {
+    bytes.saturating_mul(16).saturating_add(1 << 18)
+}
+
 /// Where in an escape of a text line a count is.
 #[derive(Clone, Copy)]
 enum Escape {
@@ -538,6 +566,7 @@ impl Subject for View<'_, '_> {
     }
 
     fn item(&self, at: u64) -> Option<Self> {
+        self.known.look(1)?;
         let sym = match self.sym.sort() {
             Sort::Tuple | Sort::ObjectTuple => {
                 let (from, len) = self.sym.items()?;
@@ -553,6 +582,9 @@ impl Subject for View<'_, '_> {
         let Some(items) = self.known.contents.items(&self.known.ring, self.sym) else {
             return false;
         };
+        if self.known.look(items.len() as u64).is_none() {
+            return false;
+        }
         let view = |sym: &Sym| View { known: self.known, sym: *sym };
         items.chunks(2).all(|pair| match pair {
             [key, value] => test(&view(key), &view(value)),

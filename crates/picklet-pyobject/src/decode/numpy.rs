@@ -26,7 +26,7 @@ pub(super) fn call<'py>(
         Special::NumpyDtype => new_dtype(decoder, args),
         Special::NumpyStringDtype => {
             let dtype = decoder.unguarded_call(callable, args)?;
-            let found = decoder.hook(|| facts(&dtype.obj().bound(decoder.py)))?;
+            let found = decoder.hook(|| facts(&dtype.obj().bound(decoder.py), true))?;
             decoder.known.add_dtype(dtype.obj(), found);
             Ok(dtype)
         }
@@ -64,8 +64,8 @@ impl Numpy {
     }
 }
 
-/// What the policy asks of a dtype.
-fn facts(dtype: &Bound<'_, PyAny>) -> PyResult<Dtype> {
+/// What the policy asks of a dtype, and whether its state has come.
+fn facts(dtype: &Bound<'_, PyAny>, settled: bool) -> PyResult<Dtype> {
     let py = dtype.py();
     let has_object = has_object(dtype)?;
     let kind = dtype.getattr(pyo3::intern!(py, "kind"))?.extract::<char>()?;
@@ -74,6 +74,7 @@ fn facts(dtype: &Bound<'_, PyAny>) -> PyResult<Dtype> {
         has_object,
         is_object: has_object && kind == 'O',
         kind: u8::try_from(kind).unwrap_or(b'?'),
+        settled,
     })
 }
 
@@ -88,7 +89,7 @@ fn new_dtype(decoder: &mut Decoder<'_, '_>, args: Obj) -> Result<Owned, Raised> 
     // A copy, so that the object is this pickle's own until its state arrives.
     let (dtype, dtype_facts) = decoder.hook(|| {
         let dtype = numpy(py)?.getattr("dtype")?.call1((text, false, true))?;
-        let facts = facts(&dtype)?;
+        let facts = facts(&dtype, false)?;
         Ok((dtype, facts))
     })?;
     let dtype = Owned::from_bound(dtype);
@@ -169,7 +170,7 @@ pub(super) fn build_dtype(
     let old = target.bound(py);
     let state = state.bound(py);
     let new = decoder.hook(|| match described_dtype(&old, &state)? {
-        Some(new) => Ok(Some((facts(&new)?, new))),
+        Some(new) => Ok(Some((facts(&new, true)?, new))),
         None => Ok(None),
     })?;
     let Some((new_facts, new)) = new else { return decoder.refuse_state(target) };

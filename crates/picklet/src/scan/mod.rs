@@ -24,6 +24,7 @@ mod npy;
 mod paths;
 pub mod sarif;
 mod sniff;
+mod tar_header;
 mod walk;
 mod zip;
 
@@ -118,6 +119,15 @@ impl FileReport {
             && self.findings.is_empty()
             && self.damages.is_empty()
             && self.formats.iter().all(|format| *format == Format::Else)
+    }
+
+    /// For a file that somebody named: that there is nothing to judge in it is damage, and not a
+    /// reason to pass it over as in a folder.
+    pub fn expect_pickle(&mut self) {
+        if self.is_foreign() {
+            let what = "there is no pickle in it; name a file that holds one, or its folder";
+            self.damages.push((String::new(), Damage { offset: 0, what: what.to_owned() }));
+        }
     }
 
     /// The file could not be opened or read at all.

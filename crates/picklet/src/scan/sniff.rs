@@ -6,6 +6,7 @@ use std::io;
 use picklet_codec::scan::{Look, Source as _, look};
 
 use super::data::Data;
+use super::tar_header;
 
 /// What a file or a member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +38,8 @@ pub enum Format {
     Zlib,
     /// lz4's frame.
     Lz4,
+    /// zlib behind a length, as the first versions of joblib wrote it.
+    Zfile,
     /// None of these: passed over, once it was searched for pickles.
     Else,
 }
@@ -58,6 +61,7 @@ impl Format {
             Format::Zstd => "zstd",
             Format::Zlib => "zlib",
             Format::Lz4 => "lz4",
+            Format::Zfile => "joblib zfile",
             Format::Else => "no pickle",
         }
     }
@@ -73,6 +77,7 @@ impl Format {
                 | Format::Zstd
                 | Format::Zlib
                 | Format::Lz4
+                | Format::Zfile
         )
     }
 }
@@ -124,7 +129,8 @@ pub(super) fn sniff(data: &Data<'_>) -> io::Result<Sniffed> {
     Ok(Sniffed { format, look, zip_behind })
 }
 
-fn by_magic(head: &[u8]) -> Option<Format> {
+/// What bytes begin as, told by their first few alone.
+pub(super) fn by_magic(head: &[u8]) -> Option<Format> {
     Some(match head {
         _ if is_torch_legacy(head) => Format::TorchLegacy,
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Format::Zip,
@@ -133,32 +139,31 @@ fn by_magic(head: &[u8]) -> Option<Format> {
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Format::Xz,
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Format::Zstd,
         [0x04, 0x22, 0x4d, 0x18, ..] => Format::Lz4,
-        [0x5d, 0, 0, ..] if head.len() >= 13 => Format::Lzma,
+        [b'Z', b'F', b'0', b'x', ..] => Format::Zfile,
+        _ if is_lzma(head) => Format::Lzma,
         [0x78, flags @ (0x01 | 0x5e | 0x9c | 0xda), ..]
             if (0x7800 | u16::from(*flags)) % 31 == 0 =>
         {
             Format::Zlib
         }
         [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Format::Npy,
-        _ if is_tar(head) => Format::Tar,
+        _ if tar_header::is_one(head) => Format::Tar,
         _ => return None,
     })
 }
 
-/// A tar header's checksum, with its own field taken as blanks.
-fn is_tar(head: &[u8]) -> bool {
-    let Some(field) = head.get(148..156).filter(|_| head.len() == 512) else { return false };
-    let digits: String = field
-        .iter()
-        .map(|byte| char::from(*byte))
-        .skip_while(|c| *c == ' ')
-        .take_while(|c| c.is_digit(8))
-        .collect();
-    let Ok(told) = u64::from_str_radix(&digits, 8) else { return false };
-    let sum: u64 = head
-        .iter()
-        .enumerate()
-        .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u64::from(*byte) })
-        .sum();
-    sum == told
+/// The header of lzma without a container, as liblzma recognises it: it has no magic, but only a
+/// few sizes of its window, and lengths below 256 GiB, are taken.
+fn is_lzma(head: &[u8]) -> bool {
+    let [properties, a, b, c, d, length @ ..] = head else { return false };
+    let Some(length) = length.first_chunk::<8>().map(|length| u64::from_le_bytes(*length)) else {
+        return false;
+    };
+    let window = u32::from_le_bytes([*a, *b, *c, *d]);
+    // 2^n, or half as much again. joblib looks only for 0x5D and a zero.
+    let usual = window == u32::MAX
+        || window.is_power_of_two()
+        || window.is_multiple_of(3) && (window / 3).is_power_of_two();
+    let for_joblib = *properties == 0x5d && *a == 0;
+    *properties < 225 && (usual || for_joblib) && (length == u64::MAX || length < 1 << 38)
 }

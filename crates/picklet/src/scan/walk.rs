@@ -1,7 +1,7 @@
 //! One file, with all that is in it.
 
 use std::collections::HashSet;
-use std::io;
+use std::io::{self, BufReader};
 
 use picklet_codec::policy::{Builtin, Policy};
 use picklet_codec::scan::{
@@ -12,6 +12,7 @@ use picklet_codec::scan::{
 use super::data::{Copied, Data};
 use super::npy::{self, Body};
 use super::sniff::{Format, Sniffed, sniff};
+use super::tar_header::Unsigned;
 use super::{FileFinding, FileReport, Options, expand, zip};
 
 /// Scans `data`, which the caller knows as `path`.
@@ -48,6 +49,9 @@ impl Place {
         Place { member, name: name.to_owned(), depth: self.depth + 1, torch: false }
     }
 }
+
+/// Zeros behind a stream that are nothing but padding.
+const PADDING: usize = 512;
 
 /// The scan of one file.
 pub(super) struct Walk<'o> {
@@ -110,7 +114,7 @@ impl Walk<'_> {
             Format::Else | Format::TorchZip => self.foreign(data, place)?,
             stream => self.stream(stream, data, place)?,
         }
-        if zip_behind && place.depth < self.options.limits.depth && !is_container {
+        if zip_behind && place.depth < self.options.limits.depth {
             zip::members(self, data, place)?;
         }
         Ok(())
@@ -135,13 +139,44 @@ impl Walk<'_> {
 
     fn stream(&mut self, format: Format, data: &Data<'_>, place: &Place) -> io::Result<()> {
         let inner = place.below(&format!("({format})"));
-        let copied = expand::expand(format, data, self.expanded_left)?;
+        let (copied, end) = expand::expand(format, data, self.expanded_left)?;
         let nothing = copied.data.is_empty() && copied.error.is_some();
-        if nothing && place.depth == 0 && format == Format::Zlib {
-            // Two bytes are a weak sign of zlib.
+        if nothing && place.depth == 0 && matches!(format, Format::Zlib | Format::Lzma) {
+            // A few bytes are a weak sign of these.
             return self.foreign(data, place);
         }
+        let whole = copied.error.is_none() && !copied.cut;
         self.copied(copied, &inner);
+        if whole && end < data.len() {
+            self.behind_stream(format, data, end, place)?;
+        }
+        Ok(())
+    }
+
+    /// What stands behind a stream and is none of its kind: other readers may begin there.
+    fn behind_stream(
+        &mut self,
+        format: Format,
+        data: &Data<'_>,
+        end: u64,
+        place: &Place,
+    ) -> io::Result<()> {
+        let rest = data.part(end, data.len() - end);
+        let blanks = rest.bytes(0, PADDING + 1)?;
+        if blanks.len() <= PADDING && blanks.iter().all(|byte| *byte == 0) {
+            return Ok(());
+        }
+        self.add(
+            place,
+            Rule::ForeignData,
+            Severity::Suspicious,
+            end,
+            format!(
+                "{} bytes stand behind the {format} stream: some programs read on there",
+                rest.len()
+            ),
+        );
+        self.any(&rest, &place.below(&format!("(behind the {format} stream)")));
         Ok(())
     }
 
@@ -164,7 +199,7 @@ impl Walk<'_> {
     }
 
     fn tar(&mut self, data: &Data<'_>, place: &Place) -> io::Result<()> {
-        let mut archive = tar::Archive::new(data.reader(0));
+        let mut archive = tar::Archive::new(Unsigned::new(BufReader::new(data.reader(0))));
         archive.set_ignore_zeros(true);
         let mut names = HashSet::new();
         for entry in archive.entries()? {
@@ -172,6 +207,7 @@ impl Walk<'_> {
                 Ok(entry) => entry,
                 Err(error) => {
                     self.damage(place, 0, format!("its members cannot be read further: {error}"));
+                    self.search(data, place, 0)?;
                     break;
                 }
             };
