@@ -2,7 +2,8 @@
 
     python sanitize.py [CASES [SEED]]
 
-The codec is built by itself with `-Zsanitizer=address` (a nightly toolchain) and put beside the
+The codec is built by itself with `-Zsanitizer=address` (which the stable compiler takes when told
+that unstable options are meant) and put beside the
 package's own Python files; Python runs with the C library's allocator, so that the sanitizer sees
 every object. Then the same cases run once more on the same build under `PYTHONMALLOC=debug`.
 """
@@ -31,13 +32,11 @@ from picklet.picklers import Pickler, Unpickler
 def build(sanitizer):
     """Build the codec's half; give the folder to put on the path."""
     environment = {**os.environ, "PYO3_PYTHON": sys.executable, "CARGO_TARGET_DIR": str(HOME)}
-    cargo = ["cargo"]
     if sanitizer:
-        cargo.append("+nightly")
-        environment["RUSTFLAGS"] = f"-Zsanitizer={sanitizer}"
+        environment |= {"RUSTC_BOOTSTRAP": "1", "RUSTFLAGS": f"-Zsanitizer={sanitizer}"}
     manifest = CRATE / "sanitize" / "Cargo.toml"
     arguments = ["build", "--release", "--quiet", "--manifest-path", manifest, "--target", TARGET]
-    subprocess.run([*cargo, *arguments], env=environment, check=True)
+    subprocess.run(["cargo", *arguments], env=environment, check=True)
     place = HOME / (sanitizer or "plain")
     package = place / "picklet"
     package.mkdir(parents=True, exist_ok=True)

@@ -42,6 +42,13 @@ impl Explain {
     pub(crate) fn run(&self, session: &mut Session<'_>) -> Result<Verdict> {
         let input = open(&self.file)?;
         let told = |error: &dyn std::fmt::Display| anyhow!("{}: {error}", show::path(input.path()));
+        let mut head = [0; 4];
+        if input.data().read_at(0, &mut head)? == 4 && head == *b"PK\x03\x04" {
+            return Err(told(
+                &"is a zip archive: `picklet scan` looks into it; to explain a pickle in it, \
+                  unpack it first: unzip -p FILE MEMBER | picklet explain -",
+            ));
+        }
         let options = Options { lines: self.lines, ..Options::default() };
         let mut stream = StreamReader::new(From { input: &input, at: 0 });
         let mut number = 0;
