@@ -125,7 +125,9 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Whatever C `_pickle` would refuse in an opcode or its argument; see [`ErrorKind`].
     /// After an error the reader's place is not defined.
-    #[inline]
+    // Inlined into its callers' loops: as a call it passed each Op through memory, at a third of the
+    // speed.
+    #[inline(always)]
     pub fn next_op(&mut self) -> Result<Option<Op<'a>>> {
         if self.stopped {
             return Ok(None);
