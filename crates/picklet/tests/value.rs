@@ -313,3 +313,40 @@ fn a_global_whose_names_are_python_2_strs_prints_as_any_other() {
     let at_2 = Value::from_slice(&value.to_vec_at(2).unwrap()).unwrap();
     assert_eq!(at_2.to_string(), "collections.deque");
 }
+
+#[test]
+fn honest_data_of_any_size_passes_at_the_default_limits() {
+    // A million memo entries, as a list of a million strings has.
+    let mut pickle = b"\x80\x04](".to_vec();
+    for number in 0..1_000_000 {
+        let text = format!("{number}");
+        pickle.extend([0x8c, text.len() as u8]);
+        pickle.extend(text.as_bytes());
+        pickle.push(0x94);
+    }
+    pickle.extend(b"e.");
+    let value = Value::from_slice(&pickle).unwrap();
+    let Kind::List(items) = value.kind() else { panic!("no list") };
+    assert_eq!(items.count(), 1_000_000);
+    assert_eq!(picklet::from_slice::<Vec<String>>(&pickle).unwrap().len(), 1_000_000);
+
+    // A hundred thousand levels.
+    let deep = [&b"]".repeat(100_000)[..], &b"a".repeat(99_999), b"."].concat();
+    let value = Value::from_slice(&deep).unwrap();
+    assert_eq!(Value::from_slice(&value.to_vec().unwrap()).unwrap(), value);
+}
+
+/// The memory is asked for and never touched: the bytes are borrowed.
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn four_gigabytes_of_bytes_are_one_argument() {
+    const LENGTH: usize = (4 << 30) + 1;
+    let mut pickle = vec![0; LENGTH + 10];
+    pickle[0] = 0x8e;
+    pickle[1..9].copy_from_slice(&(LENGTH as u64).to_le_bytes());
+    pickle[LENGTH + 9] = b'.';
+    let mut reader = picklet::codec::Reader::new(&pickle);
+    let op = reader.next_op().unwrap().unwrap();
+    assert!(matches!(op.arg, picklet::codec::Arg::Bytes(bytes) if bytes.len() == LENGTH));
+    assert_eq!(reader.next_op().unwrap().unwrap().opcode, picklet::codec::Opcode::Stop);
+}
