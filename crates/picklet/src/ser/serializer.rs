@@ -6,15 +6,12 @@ use picklet_codec::emit::{Emitter, Header};
 use picklet_codec::sink::Sink;
 use picklet_codec::writer::{BATCH_SIZE, FRAME_SIZE_MIN, FRAME_SIZE_TARGET};
 use picklet_codec::{ErrorKind, Opcode};
-use rustc_hash::FxHashMap;
 use serde::ser::{self, Error as _, Serialize};
 
+use super::names::{Names, Place};
 use crate::serde_error::{SerdeError, SerdeErrorKind};
 
 type Result<T> = std::result::Result<T, SerdeError>;
-
-/// Names that are looked through one by one; more of them are hashed.
-const FEW: usize = 16;
 
 /// Items from which on the first one tells how much room the others need: more than a struct has
 /// fields, as a rule, because it takes a call.
@@ -25,72 +22,6 @@ const FRAME_HEADER_SIZE: usize = 9;
 
 /// No frame is open.
 const NO_FRAME: usize = usize::MAX;
-
-/// Where a name lies in memory, and its length. A name is `'static`: the same place holds the
-/// same text for ever.
-type NamePlace = (usize, usize);
-
-/// A name that was written.
-struct Name {
-    place: NamePlace,
-    memo_index: u64,
-    /// The name that came after it the last time.
-    next: usize,
-}
-
-/// The names that were written. A struct's fields come round in the same order, so each name is
-/// looked for where the last one's successor stands; by a hash of its place it took longer, and
-/// names whose places collide took longest.
-#[derive(Default)]
-struct Names {
-    names: Vec<Name>,
-    /// By place, where there are more than [`FEW`].
-    places: FxHashMap<NamePlace, usize>,
-    /// The name that was written last, and the one expected next.
-    last: usize,
-    expected: usize,
-}
-
-impl Names {
-    /// The memo index of the name expected next, where it is this one.
-    #[inline(always)]
-    fn expected(&mut self, place: NamePlace) -> Option<u64> {
-        let name = self.names.get(self.expected).filter(|name| name.place == place)?;
-        (self.last, self.expected) = (self.expected, name.next);
-        Some(name.memo_index)
-    }
-
-    /// The memo index of any name that was written.
-    fn find(&mut self, place: NamePlace) -> Option<u64> {
-        let at = if self.names.len() <= FEW {
-            self.names.iter().position(|name| name.place == place)?
-        } else {
-            *self.places.get(&place)?
-        };
-        self.follow(at)
-    }
-
-    fn add(&mut self, place: NamePlace, memo_index: u64) {
-        let at = self.names.len();
-        self.names.push(Name { place, memo_index, next: 0 });
-        if at == FEW {
-            self.places.extend(self.names.iter().enumerate().map(|(at, name)| (name.place, at)));
-        } else if at > FEW {
-            self.places.insert(place, at);
-        }
-        self.follow(at);
-    }
-
-    /// Goes on at a name, and expects it here the next time.
-    fn follow(&mut self, at: usize) -> Option<u64> {
-        if let Some(last) = self.names.get_mut(self.last) {
-            last.next = at;
-        }
-        let name = self.names.get(at)?;
-        (self.last, self.expected) = (at, name.next);
-        Some(name.memo_index)
-    }
-}
 
 /// Writes what it is given to the end of a buffer, in frames from protocol 4 on.
 ///
@@ -233,7 +164,7 @@ impl<S: Sink> Serializer<S> {
     }
 
     #[inline(never)]
-    fn other_name(&mut self, name: &'static str, place: NamePlace) -> Result<()> {
+    fn other_name(&mut self, name: &'static str, place: Place) -> Result<()> {
         if let Some(index) = self.names.find(place) {
             return Ok(self.emit.get(index)?);
         }
