@@ -43,13 +43,22 @@ impl PartialEq for Any {
 }
 
 impl Any {
-    /// Whether a dict has a key that was an object and is written as a dict, which has no hash.
+    /// Whether a dict has a key that was an object, or held one, and is written as a dict, which has no
+    /// hash.
     fn has_map_for_key(&self) -> bool {
         match self {
             Any::Seq(items) => items.iter().any(Any::has_map_for_key),
-            Any::Map(pairs) => pairs.iter().any(|(key, value)| {
-                matches!(key, Any::Map(_)) || key.has_map_for_key() || value.has_map_for_key()
-            }),
+            Any::Map(pairs) => {
+                pairs.iter().any(|(key, value)| key.has_map() || value.has_map_for_key())
+            }
+            _ => false,
+        }
+    }
+
+    fn has_map(&self) -> bool {
+        match self {
+            Any::Map(_) => true,
+            Any::Seq(items) => items.iter().any(Any::has_map),
             _ => false,
         }
     }
