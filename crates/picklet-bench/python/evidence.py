@@ -79,8 +79,8 @@ What profiles show of these:
 - *The reader alone* takes about 4 ns an opcode: one indirect branch, and checks of the argument. On
   records, where an opcode has 4 bytes, that is 0.9 GB/s.
 - *datetimes, Decimals and small arrays, from Python*. Both picklers call each object's `__reduce_ex__`
-  and save the tuple that it makes; that call is most of the time. A safe load checks the arguments of
-  each call besides.
+  and save the tuple that it makes: the call alone is a third of the time for datetimes, half for Decimals,
+  three quarters for arrays. A safe load checks the arguments of each call besides.
 - *Split and merge* read each opcode and copy it, with the digest of what they write; a copy with a
   digest reads none.
 """
