@@ -377,27 +377,31 @@ impl<'s> Scan<'s> {
         let more = self.tracer.report.more_findings;
         let alike = self.tracer.alike.clone();
         let globals = self.tracer.known.globals.checkpoint();
-        for _ in 0..MAX_PASSES {
+        let looks = self.tracer.known.looks();
+        let mut passes = 0;
+        loop {
             let mut budget = u64::MAX;
             let ran = self.pickle(at, &mut budget)?;
-            let tired = self.tracer.known.is_tired();
-            if tired {
+            passes += 1;
+            if self.tracer.known.looks() == 0 {
                 self.tired(at, "to look at its values again and again");
-            }
-            if tired || self.tracer.memo.missed.is_empty() || !self.tracer.memo.again() {
                 return Ok(ran);
             }
+            let missed = !self.tracer.memo.missed.is_empty();
+            if missed && passes == MAX_PASSES {
+                self.tired(at, "to read it again and again for what it refers to");
+                return Ok(ran);
+            }
+            if !missed || !self.tracer.memo.again() {
+                return Ok(ran);
+            }
+            // Each pass looks at the same values.
+            self.tracer.known.look_again(looks);
             self.tracer.report.findings.clone_from(&findings);
             self.tracer.report.more_findings = more;
             self.tracer.alike.clone_from(&alike);
             self.tracer.known.globals.roll_back(&globals);
         }
-        let mut budget = u64::MAX;
-        let ran = self.pickle(at, &mut budget)?;
-        if !self.tracer.memo.missed.is_empty() {
-            self.tired(at, "to read it again and again for what it refers to");
-        }
-        Ok(ran)
     }
 
     /// More work than the length of the pickle accounts for.
@@ -613,8 +617,8 @@ const TRIED_PER_BYTE: u64 = 4;
 /// Hidden pickles that one search reports.
 const MAX_HIDDEN: usize = 100;
 
-/// Times that a pickle is read because it referred to what had been forgotten.
-const MAX_PASSES: usize = 8;
+/// Times that a pickle is read, because it referred to what had been forgotten.
+const MAX_PASSES: usize = 9;
 
 /// Globals that are kept from one pickle in bytes to the next.
 const MANY_GLOBALS: usize = 1024;

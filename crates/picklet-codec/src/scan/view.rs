@@ -45,12 +45,18 @@ impl<'s> Known<'s> {
     /// Makes ready for another stretch of the source, whose offsets begin at 0 again.
     pub(super) fn another_part(&mut self) {
         self.counted.set((u64::MAX, 0));
-        self.looks.set(self.looks.get().saturating_add(looks_for(self.source.len())));
+        let more = looks_for(self.source.len()) - FEW_LOOKS + FEW_LOOKS_OF_A_PART;
+        self.looks.set(self.looks.get().saturating_add(more));
     }
 
-    /// Whether there was so much to look at that no more is: what is asked for is not known.
-    pub(super) fn is_tired(&self) -> bool {
-        self.looks.get() == 0
+    /// Values that may still be looked at. Once it is 0, nothing is known of what is asked for.
+    pub(super) fn looks(&self) -> u64 {
+        self.looks.get()
+    }
+
+    /// Returns to what [`looks`](Self::looks) said.
+    pub(super) fn look_again(&self, looks: u64) {
+        self.looks.set(looks);
     }
 
     fn look(&self, values: u64) -> Option<()> {
@@ -325,8 +331,12 @@ impl<'s> Known<'s> {
 /// Values that the policy may look at in a source of so many bytes: more than twice what any
 /// honest one needs, and a second's work in the smallest.
 fn looks_for(bytes: u64) -> u64 {
-    bytes.saturating_mul(16).saturating_add(1 << 18)
+    bytes.saturating_mul(16).saturating_add(FEW_LOOKS)
 }
+
+/// What the smallest source is allowed, and the smallest of many pickles in bytes.
+const FEW_LOOKS: u64 = 1 << 18;
+const FEW_LOOKS_OF_A_PART: u64 = 1 << 12;
 
 /// Where in an escape of a text line a count is.
 #[derive(Clone, Copy)]

@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read};
 use std::rc::Rc;
 
+use picklet_codec::scan::Source as _;
+
 use super::data::{Copied, Data, Reader, copy};
 use super::sniff::{Format, by_magic};
 
@@ -33,11 +35,7 @@ pub(super) fn expand(format: Format, data: &Data<'_>, most: u64) -> io::Result<(
             return Ok((copied, end));
         }
     };
-    Ok((copied, data_len(data)))
-}
-
-fn data_len(data: &Data<'_>) -> u64 {
-    picklet_codec::scan::Source::len(data)
+    Ok((copied, data.len()))
 }
 
 /// zlib, lzma or lz4: Python's readers go on with the stream behind the first, in whose midst a
