@@ -12,7 +12,7 @@ use crate::str::PickleStr;
 use crate::text;
 
 /// Room at the start: a small pickle grows its buffer once or twice rather than eight times.
-const FIRST_BYTES: usize = 256;
+pub(crate) const FIRST_BYTES: usize = 256;
 
 /// A buffer of opcodes, at one protocol.
 ///
@@ -42,14 +42,18 @@ impl Emitter {
     /// # Errors
     /// [`ErrorKind::UnsupportedProtocol`].
     pub fn new(protocol: u8) -> Result<Self> {
+        Self::with_capacity(protocol, FIRST_BYTES)
+    }
+
+    /// The same with room for so many bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnsupportedProtocol`].
+    pub fn with_capacity(protocol: u8, bytes: usize) -> Result<Self> {
         if protocol > HIGHEST_PROTOCOL {
             return Err(Error::unplaced(ErrorKind::UnsupportedProtocol(protocol)));
         }
-        Ok(Self {
-            buffer: Vec::with_capacity(FIRST_BYTES),
-            protocol,
-            digit_cap: DEFAULT_DECIMAL_DIGITS,
-        })
+        Ok(Self { buffer: Vec::with_capacity(bytes), protocol, digit_cap: DEFAULT_DECIMAL_DIGITS })
     }
 
     /// The protocol.

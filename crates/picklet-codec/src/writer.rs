@@ -6,7 +6,7 @@
 //! them. What to write, in what order and what to memoise, is the caller's; nothing here walks
 //! values. The rules are those of `save_*` and `_Pickler_Write` in `Modules/_pickle.c`.
 
-use crate::emit::{Emitter, Header};
+use crate::emit::{Emitter, FIRST_BYTES, Header};
 use crate::error::{Error, ErrorKind, Result};
 use crate::opcode::Opcode;
 use crate::sink::{InMemory, Sink};
@@ -70,9 +70,19 @@ impl<W: Sink> Writer<W> {
     /// # Errors
     /// [`ErrorKind::UnsupportedProtocol`].
     pub fn new(sink: W, protocol: u8) -> Result<Self> {
+        Self::with_capacity(sink, protocol, FIRST_BYTES)
+    }
+
+    /// The same with room for so many bytes in its buffer, at least; no more than a frame of them
+    /// where the sink takes the frames.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnsupportedProtocol`].
+    pub fn with_capacity(sink: W, protocol: u8, bytes: usize) -> Result<Self> {
+        let bytes = if W::TAKES { bytes.min(FRAME_SIZE_TARGET) } else { bytes };
         Ok(Self {
             sink,
-            emit: Emitter::new(protocol)?,
+            emit: Emitter::with_capacity(protocol, bytes)?,
             base: 0,
             frame: None,
             framing: false,

@@ -238,12 +238,16 @@ pub(crate) struct Graph {
     pub(crate) lost: Vec<(Option<Id>, Id)>,
     /// The out-of-band buffers, by their numbers.
     pub(crate) buffers: Vec<Id>,
+    /// Bytes of the pickle that it was read from: what it is written as, as a rule.
+    pub(crate) pickle_size: usize,
 }
 
 /// The pickle put it into its memo.
 const MEMOISED: u8 = 1;
 /// A tuple with something in it that Python cannot hash.
 const UNHASHABLE: u8 = 2;
+/// The pickle fetched it, out of its memo or by DUP: the graph may refer to it more than once.
+const SHARED: u8 = 4;
 
 impl Default for Graph {
     fn default() -> Self {
@@ -252,6 +256,7 @@ impl Default for Graph {
             flags: vec![0; 3],
             lost: Vec::new(),
             buffers: Vec::new(),
+            pickle_size: 0,
         }
     }
 }
@@ -303,6 +308,14 @@ impl Graph {
 
     pub(crate) fn memoise(&mut self, id: Id) {
         self.set_flag(id, MEMOISED);
+    }
+
+    pub(crate) fn is_shared(&self, id: Id) -> bool {
+        self.has_flag(id, SHARED)
+    }
+
+    pub(crate) fn share(&mut self, id: Id) {
+        self.set_flag(id, SHARED);
     }
 
     /// What a str says, or a Python 2 str, which Python reads as ASCII where it is a name.

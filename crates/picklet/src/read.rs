@@ -33,7 +33,9 @@ pub(crate) fn read(pickle: &[u8], limits: Limits) -> Result<Read> {
     if builder.highest >= 3 {
         builder.rename();
     }
-    Ok(Read { graph: builder.graph, root, protocol: builder.highest, length: reader.offset() })
+    let length = reader.offset();
+    builder.graph.pickle_size = usize::try_from(length).unwrap_or(0);
+    Ok(Read { graph: builder.graph, root, protocol: builder.highest, length })
 }
 
 #[derive(Default)]
@@ -587,6 +589,7 @@ impl Machine for Builder {
         // An object that the stack holds twice is shared, as one in the memo is.
         if !self.graph.node(*value).is_atom() {
             self.graph.memoise(*value);
+            self.graph.share(*value);
         }
         Ok(*value)
     }
@@ -606,6 +609,7 @@ impl Machine for Builder {
             }
             self.settle();
         }
+        self.graph.share(*value);
         Ok(*value)
     }
 }

@@ -1,7 +1,7 @@
 //! From the value graph to a pickle, object by object as CPython's C pickler orders them.
 //!
-//! The walk keeps its own stack of tasks; [`picklet_codec::Writer`] chooses the opcodes and cuts
-//! the frames. Memo indexes count up as in C; an object is memoised where the pickle it came
+//! The walk calls itself for the first levels, which is fast, and keeps its own stack of tasks for
+//! what is below them; [`picklet_codec::Writer`] chooses the opcodes and cuts the frames. Memo indexes count up as in C; an object is memoised where the pickle it came
 //! from did so, or where the graph refers to it twice.
 
 use picklet_codec::sink::Sink;
@@ -23,23 +23,30 @@ pub(crate) fn write<W: Sink>(
     let mut walk = Walk {
         graph,
         nothing_lost: graph.lost.is_empty(),
-        memo: vec![0; graph.len()],
-        out: picklet_codec::Writer::new(sink, protocol)?,
+        memo: Vec::new(),
+        out: picklet_codec::Writer::with_capacity(sink, protocol, graph.pickle_size + SLACK)?,
         named_at,
         tasks: Vec::new(),
+        levels: LEVELS,
         discarding: FxHashMap::default(),
         lost_done: FxHashSet::default(),
         buffers: 0,
     };
     walk.out.start()?;
     walk.save_lost(None);
-    walk.tasks.push(Task::Save(root));
+    walk.run(Task::Save(root))?;
     while let Some(task) = walk.tasks.pop() {
         walk.run(task)?;
     }
     walk.out.stop()?;
     Ok(walk.out)
 }
+
+/// More room than the pickle takes, so that the check before its last opcode finds enough.
+const SLACK: usize = 64;
+
+/// Levels of nesting for which the walk calls itself.
+const LEVELS: u32 = 32;
 
 #[derive(Clone, Copy)]
 enum Task<'g> {
@@ -68,11 +75,14 @@ enum Task<'g> {
 struct Walk<'g, W> {
     graph: &'g Graph,
     nothing_lost: bool,
-    /// By node, one more than its memo index, or 0. Zeroes cost no memory where nothing is put.
+    /// By node, one more than its memo index, or 0: of those that are fetched. Empty before the
+    /// first; zeroes cost no memory where nothing is put.
     memo: Vec<u32>,
     out: picklet_codec::Writer<W>,
     named_at: u8,
     tasks: Vec<Task<'g>>,
+    /// How often the walk may call itself from here.
+    levels: u32,
     /// How many discarded calls of an instance are under way or done.
     discarding: FxHashMap<Id, usize>,
     /// Objects that lost effects come before, where those are written.
@@ -112,10 +122,20 @@ impl<'g, W: Sink> Walk<'g, W> {
     /// came out of a memo, or was doubled by DUP and is marked for it.
     #[inline]
     fn put_memo(&mut self, id: Id) -> Result<()> {
-        if self.graph.is_memoised(id) { self.memoise(id) } else { Ok(()) }
+        if !self.graph.is_memoised(id) {
+            Ok(())
+        } else if self.graph.is_shared(id) {
+            self.memoise(id)
+        } else {
+            self.out.memoize().map(drop)
+        }
     }
 
+    /// Memoises an object and keeps its index.
     fn memoise(&mut self, id: Id) -> Result<()> {
+        if self.memo.is_empty() {
+            self.memo = vec![0; self.graph.len()];
+        }
         // A graph has fewer than 2^32 - 1 nodes, and each is memoised once.
         let index = self.out.memoize()? as u32;
         if let Some(entry) = self.memo.get_mut(id.0 as usize) {
@@ -164,7 +184,7 @@ impl<'g, W: Sink> Walk<'g, W> {
     }
 
     fn each(&mut self, ids: &'g [Id]) -> Result<()> {
-        if let Some((first, rest)) = self.leaves(ids)?.split_first() {
+        if let Some((first, rest)) = self.save_some(ids)?.split_first() {
             if !rest.is_empty() {
                 self.tasks.push(Task::Each(rest));
             }
@@ -174,7 +194,7 @@ impl<'g, W: Sink> Walk<'g, W> {
     }
 
     fn each_pair(&mut self, pairs: &'g [(Id, Id)]) -> Result<()> {
-        if let Some(((key, value), rest)) = self.leaf_pairs(pairs)?.split_first() {
+        if let Some(((key, value), rest)) = self.save_some_pairs(pairs)?.split_first() {
             if !rest.is_empty() {
                 self.tasks.push(Task::EachPair(rest));
             }
@@ -184,27 +204,52 @@ impl<'g, W: Sink> Walk<'g, W> {
         Ok(())
     }
 
-    /// Saves leaves up to the first object that is none, and gives what is left.
-    fn leaves(&mut self, mut ids: &'g [Id]) -> Result<&'g [Id]> {
+    /// Saves objects up to the first that has to wait for the tasks, and gives what is left.
+    fn save_some(&mut self, mut ids: &'g [Id]) -> Result<&'g [Id]> {
         while let Some((first, rest)) = ids.split_first() {
-            if !self.nothing_lost || !self.save_leaf(*first)? {
+            if !self.nothing_lost {
                 break;
+            }
+            if !self.save_leaf(*first)? {
+                if self.levels == 0 {
+                    break;
+                }
+                self.save_below(*first)?;
             }
             ids = rest;
         }
         Ok(ids)
     }
 
-    /// Saves pairs of leaves up to the first pair that is none, and gives what is left.
-    fn leaf_pairs(&mut self, mut pairs: &'g [(Id, Id)]) -> Result<&'g [(Id, Id)]> {
+    /// Saves pairs up to the first that has to wait for the tasks, and gives what is left.
+    fn save_some_pairs(&mut self, mut pairs: &'g [(Id, Id)]) -> Result<&'g [(Id, Id)]> {
         while let Some(((key, value), rest)) = pairs.split_first() {
-            if !self.nothing_lost || !self.is_leaf(*value) || !self.save_leaf(*key)? {
+            let here = self.levels > 0 || self.is_leaf(*key) && self.is_leaf(*value);
+            if !self.nothing_lost || !here {
                 break;
             }
-            self.save_leaf(*value)?;
+            for id in [*key, *value] {
+                if !self.save_leaf(id)? {
+                    self.save_below(id)?;
+                }
+            }
             pairs = rest;
         }
         Ok(pairs)
+    }
+
+    /// Saves an object that holds others, and all that it holds, one level further down.
+    fn save_below(&mut self, id: Id) -> Result<()> {
+        self.levels -= 1;
+        let waiting = self.tasks.len();
+        self.save_holder(id)?;
+        while self.tasks.len() > waiting
+            && let Some(task) = self.tasks.pop()
+        {
+            self.run(task)?;
+        }
+        self.levels += 1;
+        Ok(())
     }
 
     /// Whether [`Self::save_leaf`] will save it.
@@ -234,13 +279,14 @@ impl<'g, W: Sink> Walk<'g, W> {
     }
 
     /// Saves an object that holds no other, or that is in the memo. Whether it was one.
-    #[inline]
+    #[inline(always)]
     fn save_leaf(&mut self, id: Id) -> Result<bool> {
         // C looks at the frame's length before each object, and nowhere else.
         self.out.boundary()?;
         let graph = self.graph;
-        let memoised = graph.is_memoised(id);
-        if memoised && let Some(index) = self.memo_index(id) {
+        if graph.is_shared(id)
+            && let Some(index) = self.memo_index(id)
+        {
             self.get_memo(index)?;
             return Ok(true);
         }
@@ -270,9 +316,7 @@ impl<'g, W: Sink> Walk<'g, W> {
             },
             _ => return Ok(false),
         }
-        if memoised {
-            self.memoise(id)?;
-        }
+        self.put_memo(id)?;
         Ok(true)
     }
 
@@ -367,7 +411,7 @@ impl<'g, W: Sink> Walk<'g, W> {
         if self.out.tuple_needs_mark(items.len()) {
             self.out.op(Opcode::Mark)?;
         }
-        let rest = self.leaves(items)?;
+        let rest = self.save_some(items)?;
         if rest.is_empty() && self.nothing_lost {
             return self.finish_tuple(id);
         }
@@ -407,7 +451,7 @@ impl<'g, W: Sink> Walk<'g, W> {
         }
     }
 
-    /// The next batches of a list or a set, up to an item that holds others.
+    /// The next batches of a list or a set, up to an item that has to wait for the tasks.
     fn items(&mut self, mut items: &'g [Id], mut batches: Batches, end: Opcode) -> Result<()> {
         while let Some(batch) = batches.next() {
             let (count, end_batch) = match batch {
@@ -418,7 +462,7 @@ impl<'g, W: Sink> Walk<'g, W> {
                 }
             };
             let (batch, rest) = items.split_at_checked(count).unwrap_or_default();
-            let left = self.leaves(batch)?;
+            let left = self.save_some(batch)?;
             if !left.is_empty() {
                 if { batches }.next().is_some() {
                     self.tasks.push(Task::Items(rest, batches, end));
@@ -433,7 +477,7 @@ impl<'g, W: Sink> Walk<'g, W> {
         Ok(())
     }
 
-    /// The next batches of a dict, up to a pair that holds others.
+    /// The next batches of a dict, up to a pair that has to wait for the tasks.
     fn pairs(&mut self, mut pairs: &'g [(Id, Id)], mut batches: Batches) -> Result<()> {
         while let Some(batch) = batches.next() {
             let (count, end) = match batch {
@@ -444,7 +488,7 @@ impl<'g, W: Sink> Walk<'g, W> {
                 }
             };
             let (batch, rest) = pairs.split_at_checked(count).unwrap_or_default();
-            let left = self.leaf_pairs(batch)?;
+            let left = self.save_some_pairs(batch)?;
             if !left.is_empty() {
                 if { batches }.next().is_some() {
                     self.tasks.push(Task::Pairs(rest, batches));

@@ -264,6 +264,25 @@ def random_object(rng, depth, pool):
     return value
 
 
+def deep_object(rng):
+    """More levels than the writer calls itself for, of containers of every kind."""
+    pool = []
+    value = random_object(rng, 3, pool)
+    for _ in range(rng.randrange(20, 45)):
+        value = rng.choice(
+            [
+                lambda inner: [inner, *rng.choices(pool, k=2)],
+                lambda inner: (rng.choice(pool), inner),
+                lambda inner: {"before": rng.choice(pool), "inner": inner, "after": [inner]},
+                lambda inner: {(1, (2, Plain())): inner, frozenset([(3,)]): 4},
+                lambda inner: Plain(inner=inner, other=rng.choice(pool)),
+                lambda inner: MyList([inner, inner]),
+            ]
+        )(value)
+        pool.append(value)
+    return value
+
+
 def blob(data):
     sys.stdout.buffer.write(struct.pack("<I", len(data)) + data)
 
@@ -300,6 +319,10 @@ def pickles():
         obj = random_object(rng, 4, [])
         for protocol in range(6):
             case("random %d at %d" % (number, protocol), pickle.dumps(obj, protocol))
+    for number in range(int(sys.argv[2]) // 4):
+        obj = deep_object(rng)
+        for protocol in range(6):
+            case("deep %d at %d" % (number, protocol), pickle.dumps(obj, protocol))
 
 
 pickles()
