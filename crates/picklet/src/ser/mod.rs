@@ -18,6 +18,7 @@
 //! The names of fields and variants are written once and then referred to, as Python does with
 //! its attribute names. A map's keys must be what Python can hash; that is the caller's part.
 
+mod compound;
 mod names;
 mod serializer;
 

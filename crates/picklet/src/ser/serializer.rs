@@ -4,18 +4,15 @@ use std::io;
 
 use picklet_codec::emit::{Emitter, Header};
 use picklet_codec::sink::Sink;
-use picklet_codec::writer::{BATCH_SIZE, FRAME_SIZE_MIN, FRAME_SIZE_TARGET};
+use picklet_codec::writer::{FRAME_SIZE_MIN, FRAME_SIZE_TARGET};
 use picklet_codec::{ErrorKind, Opcode};
-use serde::ser::{self, Error as _, Serialize};
+use serde::ser::{self, Serialize};
 
+use super::compound::{Batched, Fields, Tuple};
 use super::names::{Names, Place};
 use crate::serde_error::{SerdeError, SerdeErrorKind};
 
-type Result<T> = std::result::Result<T, SerdeError>;
-
-/// Items from which on the first one tells how much room the others need: more than a struct has
-/// fields, as a rule, because it takes a call.
-const MANY: usize = 8;
+pub(super) type Result<T> = std::result::Result<T, SerdeError>;
 
 /// FRAME and its eight bytes of length.
 const FRAME_HEADER_SIZE: usize = 9;
@@ -30,7 +27,7 @@ const NO_FRAME: usize = usize::MAX;
 /// most a batch of short strings more. Nothing is memoised but the names of fields and variants:
 /// what serde sees is a tree.
 pub(super) struct Serializer<S> {
-    emit: Emitter,
+    pub(super) emit: Emitter,
     sink: S,
     /// Where in the buffer the open frame's header stands, or [`NO_FRAME`].
     frame: usize,
@@ -109,7 +106,7 @@ impl<S: Sink> Serializer<S> {
     /// Begins another frame where this one is full. To be called between opcodes, once in so
     /// many of them.
     #[inline(always)]
-    fn cut(&mut self) -> Result<()> {
+    pub(super) fn cut(&mut self) -> Result<()> {
         let start = if self.frame == NO_FRAME { 0 } else { self.frame };
         if (S::TAKES || self.frame != NO_FRAME)
             && self.emit.buffer.len() - start >= FRAME_SIZE_TARGET + FRAME_HEADER_SIZE
@@ -155,7 +152,7 @@ impl<S: Sink> Serializer<S> {
 
     /// The name of a field or a variant: written once, then referred to.
     #[inline(always)]
-    fn name(&mut self, name: &'static str) -> Result<()> {
+    pub(super) fn name(&mut self, name: &'static str) -> Result<()> {
         let place = (name.as_ptr() as usize, name.len());
         match self.names.expected(place) {
             Some(index) => Ok(self.emit.get(index)?),
@@ -186,7 +183,7 @@ impl<S: Sink> Serializer<S> {
     }
 
     #[inline(always)]
-    fn leave(&mut self) -> Result<()> {
+    pub(super) fn leave(&mut self) -> Result<()> {
         self.depth += 1;
         self.cut()
     }
@@ -207,13 +204,18 @@ impl<S: Sink> Serializer<S> {
         Ok(Batched::new(self, len, Opcode::SetItem, Opcode::SetItems))
     }
 
+    /// A struct's dict, whose fields follow.
+    #[inline(always)]
+    fn fields(&mut self, len: usize, variant: bool) -> Result<Fields<'_, S>> {
+        self.enter()?;
+        self.emit.empty_dict();
+        Ok(Fields::new(self, len, variant))
+    }
+
     #[inline(always)]
     fn tuple(&mut self, len: usize) -> Result<Tuple<'_, S>> {
         self.enter()?;
-        if len > 0 && self.emit.tuple_needs_mark(len) {
-            self.emit.mark();
-        }
-        Ok(Tuple { serializer: self, len, given: 0, variant: false })
+        Ok(Tuple::new(self, len, false))
     }
 
     /// A dict of the variant's name and what is written next; [`end_variant`](Self::end_variant)
@@ -224,7 +226,7 @@ impl<S: Sink> Serializer<S> {
         self.name(variant)
     }
 
-    fn end_variant(&mut self) -> Result<()> {
+    pub(super) fn end_variant(&mut self) -> Result<()> {
         self.emit.op(Opcode::SetItem)?;
         self.leave()
     }
@@ -282,156 +284,6 @@ fn io_error(error: io::Error) -> SerdeError {
     SerdeError::new(SerdeErrorKind::Pickle(ErrorKind::Io(error)))
 }
 
-/// A list or dict under construction: items in batches of 1000, as Python writes them.
-pub(super) struct Batched<'s, S> {
-    serializer: &'s mut Serializer<S>,
-    one: Opcode,
-    many: Opcode,
-    /// A batch is under way.
-    open: bool,
-    /// Items (or pairs) that the batch still takes before [`next_batch`](Self::next_batch).
-    left: usize,
-    /// Where the first item begins, until it has shown how much room the others need.
-    first: Option<usize>,
-    /// Items that are expected.
-    len: usize,
-    /// Items that a batch takes: 1, without a MARK, at protocol 0 and where there is only one.
-    size: usize,
-    /// Items in the batches before.
-    before: usize,
-    /// The dict is a variant's.
-    variant: bool,
-}
-
-impl<'s, S: Sink> Batched<'s, S> {
-    #[inline(always)]
-    fn new(
-        serializer: &'s mut Serializer<S>,
-        len: Option<usize>,
-        one: Opcode,
-        many: Opcode,
-    ) -> Self {
-        let single = serializer.emit.protocol() == 0 || len == Some(1);
-        let size = if single { 1 } else { BATCH_SIZE };
-        let len = len.unwrap_or(0);
-        Self {
-            serializer,
-            one,
-            many,
-            open: false,
-            left: 0,
-            first: None,
-            len,
-            size,
-            before: 0,
-            variant: false,
-        }
-    }
-
-    /// To be called before an item.
-    #[inline(always)]
-    fn next(&mut self) -> Result<()> {
-        if self.left == 0 {
-            self.next_batch()?;
-        }
-        self.left -= 1;
-        Ok(())
-    }
-
-    #[inline(never)]
-    fn next_batch(&mut self) -> Result<()> {
-        let buffer = &mut self.serializer.emit.buffer;
-        if let Some(start) = self.first.take() {
-            // The others as long as the first, as a rule: told early, the buffer grows less often.
-            let item = buffer.len().saturating_sub(start);
-            buffer.reserve(item.saturating_mul(self.len - 1).min(FRAME_SIZE_TARGET));
-            self.left = self.size - 1;
-            return Ok(());
-        }
-        if self.open {
-            self.before += self.size;
-            self.end_batch()?;
-            self.serializer.cut()?;
-        } else if self.len >= MANY && self.size > 1 {
-            self.first = Some(buffer.len());
-        }
-        self.open = true;
-        self.left = if self.first.is_some() { 1 } else { self.size };
-        if self.size > 1 {
-            self.serializer.emit.mark();
-        }
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn end_batch(&mut self) -> Result<()> {
-        Ok(self.serializer.emit.op(if self.size == 1 { self.one } else { self.many })?)
-    }
-
-    /// The place of the item that was begun last.
-    #[cold]
-    fn index(&self) -> usize {
-        if self.first.is_some() { 0 } else { self.before + (self.size - self.left) - 1 }
-    }
-
-    #[inline(always)]
-    fn finish(mut self) -> Result<()> {
-        if self.open {
-            self.end_batch()?;
-        }
-        self.serializer.leave()?;
-        if self.variant {
-            self.serializer.end_variant()?;
-        }
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<()> {
-        self.next()?;
-        self.serializer.name(key)?;
-        match value.serialize(&mut *self.serializer) {
-            Ok(()) => Ok(()),
-            Err(error) => Err(error.in_key(key)),
-        }
-    }
-}
-
-/// A tuple under construction.
-pub(super) struct Tuple<'s, S> {
-    serializer: &'s mut Serializer<S>,
-    len: usize,
-    given: usize,
-    variant: bool,
-}
-
-impl<S: Sink> Tuple<'_, S> {
-    #[inline(always)]
-    fn item<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
-        let index = self.given;
-        self.given += 1;
-        value.serialize(&mut *self.serializer).map_err(|error| error.in_item(index))
-    }
-
-    #[inline(always)]
-    fn finish(self) -> Result<()> {
-        let (len, given) = (self.len, self.given);
-        if len != given {
-            let text = format!("a tuple of {len} items was given {given}");
-            return Err(SerdeError::custom(text));
-        }
-        match len {
-            0 => self.serializer.emit.empty_tuple(),
-            _ => self.serializer.emit.end_tuple(len),
-        }
-        self.serializer.leave()?;
-        if self.variant {
-            return self.serializer.end_variant();
-        }
-        Ok(())
-    }
-}
-
 macro_rules! ints {
     ($($method:ident $int:ty,)*) => {$(
         #[inline]
@@ -450,8 +302,8 @@ impl<'s, S: Sink> ser::Serializer for &'s mut Serializer<S> {
     type SerializeTupleStruct = Tuple<'s, S>;
     type SerializeTupleVariant = Tuple<'s, S>;
     type SerializeMap = Batched<'s, S>;
-    type SerializeStruct = Batched<'s, S>;
-    type SerializeStructVariant = Batched<'s, S>;
+    type SerializeStruct = Fields<'s, S>;
+    type SerializeStructVariant = Fields<'s, S>;
 
     ints! {
         serialize_i8 i8, serialize_i16 i16, serialize_i32 i32, serialize_i64 i64,
@@ -591,7 +443,8 @@ impl<'s, S: Sink> ser::Serializer for &'s mut Serializer<S> {
         len: usize,
     ) -> Result<Tuple<'s, S>> {
         self.start_variant(variant)?;
-        Ok(Tuple { variant: true, ..self.tuple(len)? })
+        self.enter()?;
+        Ok(Tuple::new(self, len, true))
     }
 
     #[inline]
@@ -600,8 +453,8 @@ impl<'s, S: Sink> ser::Serializer for &'s mut Serializer<S> {
     }
 
     #[inline]
-    fn serialize_struct(self, _name: &'static str, len: usize) -> Result<Batched<'s, S>> {
-        self.dict(Some(len))
+    fn serialize_struct(self, _name: &'static str, len: usize) -> Result<Fields<'s, S>> {
+        self.fields(len, false)
     }
 
     fn serialize_struct_variant(
@@ -610,110 +463,8 @@ impl<'s, S: Sink> ser::Serializer for &'s mut Serializer<S> {
         _index: u32,
         variant: &'static str,
         len: usize,
-    ) -> Result<Batched<'s, S>> {
+    ) -> Result<Fields<'s, S>> {
         self.start_variant(variant)?;
-        Ok(Batched { variant: true, ..self.dict(Some(len))? })
+        self.fields(len, true)
     }
-}
-
-impl<S: Sink> ser::SerializeSeq for Batched<'_, S> {
-    type Ok = ();
-    type Error = SerdeError;
-
-    #[inline]
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
-        self.next()?;
-        match value.serialize(&mut *self.serializer) {
-            Ok(()) => Ok(()),
-            Err(error) => Err(error.in_item(self.index())),
-        }
-    }
-
-    #[inline]
-    fn end(self) -> Result<()> {
-        self.finish()
-    }
-}
-
-impl<S: Sink> ser::SerializeMap for Batched<'_, S> {
-    type Ok = ();
-    type Error = SerdeError;
-
-    #[inline]
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<()> {
-        self.next()?;
-        key.serialize(&mut *self.serializer)
-    }
-
-    #[inline]
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
-        value.serialize(&mut *self.serializer)
-    }
-
-    #[inline]
-    fn end(self) -> Result<()> {
-        self.finish()
-    }
-}
-
-impl<S: Sink> ser::SerializeStruct for Batched<'_, S> {
-    type Ok = ();
-    type Error = SerdeError;
-
-    #[inline]
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        key: &'static str,
-        value: &T,
-    ) -> Result<()> {
-        self.field(key, value)
-    }
-
-    #[inline]
-    fn end(self) -> Result<()> {
-        self.finish()
-    }
-}
-
-impl<S: Sink> ser::SerializeStructVariant for Batched<'_, S> {
-    type Ok = ();
-    type Error = SerdeError;
-
-    #[inline]
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        key: &'static str,
-        value: &T,
-    ) -> Result<()> {
-        self.field(key, value)
-    }
-
-    #[inline]
-    fn end(self) -> Result<()> {
-        self.finish()
-    }
-}
-
-macro_rules! tuples {
-    ($($trait:ident $method:ident,)*) => {$(
-        impl<S: Sink> ser::$trait for Tuple<'_, S> {
-            type Ok = ();
-            type Error = SerdeError;
-
-            #[inline]
-            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
-                self.item(value)
-            }
-
-            fn end(self) -> Result<()> {
-                self.finish()
-            }
-        }
-    )*};
-}
-
-tuples! {
-    SerializeTuple serialize_element,
-    SerializeTupleStruct serialize_field,
-    SerializeTupleVariant serialize_field,
 }
