@@ -12,6 +12,7 @@
 #[cfg(Py_GIL_DISABLED)]
 compile_error!("picklet reads object layouts and reference counts that need the GIL");
 
+mod collector;
 pub mod decode;
 pub mod encode;
 mod object;

@@ -16,6 +16,8 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+pub(crate) mod standard;
+
 #[cfg(layouts)]
 #[path = "object/layout.rs"]
 mod imp;

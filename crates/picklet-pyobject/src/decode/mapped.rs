@@ -8,7 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMemoryView, PySlice};
 
 use super::input::Input;
-use super::{CollectorPause, DecodeOptions, Decoder};
+use super::{DecodeOptions, Decoder};
+use crate::collector::CollectorPause;
 use crate::object::{Owned, Raised};
 
 /// Arrays of fewer bytes are copied: a page is the least that a map can share.
@@ -48,7 +49,7 @@ pub fn load_mapped<'py>(
     // step.
     let bytes =
         unsafe { std::slice::from_raw_parts(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes()) };
-    let pause = CollectorPause::begin();
+    let pause = CollectorPause::begin(py);
     // SAFETY: as above, for as long as `buffer` lives.
     let input = unsafe { Input::from_slice(py, bytes) };
     let mut decoder = Decoder::new(py, input, options, &pause)?;

@@ -21,7 +21,6 @@ mod templates;
 mod text;
 mod unpickler;
 
-use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyIterator};
 
@@ -33,6 +32,7 @@ pub use self::mapped::load_mapped;
 use self::memo::Memo;
 use self::templates::Templates;
 pub use self::unpickler::{SeenProtocol, UnpicklerMemo, check_file, load_with};
+use crate::collector::CollectorPause;
 use crate::object::{Obj, Owned, Raised};
 use crate::state::{State, unpickling_error};
 
@@ -90,7 +90,7 @@ fn run<'py>(
     input: Input<'py>,
     options: &DecodeOptions<'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let pause = CollectorPause::begin();
+    let pause = CollectorPause::begin(py);
     Decoder::new(py, input, options, &pause)?.answer()
 }
 
@@ -101,7 +101,7 @@ fn run_with<'py>(
     options: &DecodeOptions<'py>,
     kept: &mut UnpicklerMemo,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let pause = CollectorPause::begin();
+    let pause = CollectorPause::begin(py);
     let mut decoder = Decoder::new(py, input, options, &pause)?;
     decoder.memo = std::mem::take(&mut kept.memo);
     decoder.known = std::mem::take(&mut kept.known);
@@ -114,27 +114,6 @@ fn run_with<'py>(
         kept.known = std::mem::take(&mut decoder.known);
     }
     value
-}
-
-/// Keeps the cyclic collector from running; dropping it restores what was.
-struct CollectorPause {
-    was_enabled: bool,
-}
-
-impl CollectorPause {
-    fn begin() -> CollectorPause {
-        // SAFETY: the GIL is held.
-        CollectorPause { was_enabled: unsafe { ffi::PyGC_Disable() } != 0 }
-    }
-}
-
-impl Drop for CollectorPause {
-    fn drop(&mut self) {
-        if self.was_enabled {
-            // SAFETY: the GIL is held.
-            unsafe { ffi::PyGC_Enable() };
-        }
-    }
 }
 
 /// One load in progress.
@@ -156,8 +135,7 @@ pub(super) struct Decoder<'a, 'py> {
     /// A view of the whole input, if it is a map.
     map: Option<Bound<'py, PyAny>>,
     state: &'static State,
-    /// Whether the collector was on when the load began.
-    collector: bool,
+    pause: &'a CollectorPause,
     /// What the guard has seen.
     known: Known,
     /// numpy dtypes that wait for their state, by address, with the indexes they are memoised at.
@@ -193,7 +171,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
             buffers,
             map: None,
             state: State::get(py)?,
-            collector: pause.was_enabled,
+            pause,
             known: Known::default(),
             pending_dtypes: ByAddress::default(),
             fresh_array: None,
@@ -218,17 +196,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
 
     /// Runs Python code: with the collector as it was before the load.
     fn hook<T>(&self, run: impl FnOnce() -> PyResult<T>) -> Result<T, Raised> {
-        if !self.collector {
-            return Ok(run()?);
-        }
-        // SAFETY: the GIL is held.
-        unsafe { ffi::PyGC_Enable() };
-        let answer = run();
-        // A hook that turned the collector off meant it; there is no telling for how long, so
-        // it stays off until the load ends, which turns it on again as it was.
-        // SAFETY: as above.
-        unsafe { ffi::PyGC_Disable() };
-        Ok(answer?)
+        Ok(self.pause.lifted(run)?)
     }
 
     /// Called before anything that may run Python code: the memo holds its objects from here on.

@@ -1,6 +1,6 @@
 //! Lists, tuples, dicts, sets: batches of 1,000 and the treatment of recursion follow C's pickler.
 
-use super::instances::LastClass;
+use super::instances::Ways;
 use super::output::Keeping;
 use super::{Done, Encoder, Stop};
 use crate::object::{self, Obj};
@@ -26,7 +26,7 @@ impl Encoder<'_, '_> {
 
     #[cold]
     fn send(&mut self) -> Done {
-        self.last_class = LastClass::default();
+        self.ways = Ways::default();
         Ok(self.out.send_closed()?)
     }
 

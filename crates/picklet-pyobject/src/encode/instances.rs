@@ -1,4 +1,5 @@
-//! Instances of ordinary classes, written without asking them.
+//! Instances of ordinary classes, and of those that `standard.rs` knows, written without asking
+//! them.
 //!
 //! An object whose class leaves `__reduce_ex__` and all that it looks at to `object` reduces to
 //! `copyreg.__newobj__(class)` and its `__dict__`. That is known without running any Python code,
@@ -9,15 +10,36 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::{Done, Encoder};
+use crate::object::standard::{self, Standard};
 use crate::object::{self, Obj};
 
-/// The class that was looked at last, and whether it is ordinary. Only meaningful while no Python
-/// code runs.
+/// How an object is written that is no built-in value.
+#[derive(Clone, Copy, Default)]
+pub(super) enum Way {
+    /// As it says itself.
+    #[default]
+    Asked,
+    /// As `object.__reduce_ex__` has it.
+    Ordinary,
+    Standard(Standard),
+}
+
+/// The classes that were looked at last, by their addresses. Only meaningful while no Python code
+/// runs.
 #[derive(Default)]
-pub(super) struct LastClass(usize, bool);
+pub(super) struct Ways([(usize, Way); 8]);
+
+impl Ways {
+    fn slot(&mut self, ty: *mut ffi::PyTypeObject) -> Option<&mut (usize, Way)> {
+        let count = self.0.len();
+        // Types are large, so that their addresses differ above these bits.
+        self.0.get_mut((ty as usize >> 6) % count)
+    }
+}
 
 impl Encoder<'_, '_> {
-    /// Writes an instance of an ordinary class; false, and nothing written, for any other object.
+    /// Writes an instance of a class that need not be asked; false, and nothing written, for any
+    /// other object.
     pub(super) fn save_instance(
         &mut self,
         obj: Obj,
@@ -27,8 +49,13 @@ impl Encoder<'_, '_> {
         let hooked = self.hooks.persistent_id.is_some()
             || self.hooks.reducer_override.is_some()
             || self.hooks.dispatch_table.is_some();
-        if self.protocol < 2 || self.fast || hooked || !self.is_ordinary(ty)? {
+        if self.protocol < 2 || self.fast || hooked {
             return Ok(false);
+        }
+        match self.way(ty)? {
+            Way::Ordinary => {}
+            Way::Standard(standard) => return self.save_standard(obj, standard, unshared),
+            Way::Asked => return Ok(false),
         }
         let Some(attributes) = object::attributes(obj)? else { return Ok(false) };
         self.save(class_of(ty), false)?;
@@ -50,13 +77,30 @@ impl Encoder<'_, '_> {
         Ok(true)
     }
 
-    fn is_ordinary(&mut self, ty: *mut ffi::PyTypeObject) -> Done<bool> {
-        if self.pure && self.last_class.0 == ty as usize {
-            return Ok(self.last_class.1);
+    fn way(&mut self, ty: *mut ffi::PyTypeObject) -> Done<Way> {
+        if self.pure
+            && let Some((known, way)) = self.ways.slot(ty)
+            && *known == ty as usize
+        {
+            return Ok(*way);
         }
-        let ordinary = object::reduces_as_object(self.py, ty) && !self.is_dispatched(ty)?;
-        self.last_class = LastClass(ty as usize, ordinary);
-        Ok(ordinary)
+        let way = if object::reduces_as_object(self.py, ty) {
+            Way::Ordinary
+        } else if self.hot
+            && let Some(standard) = standard::standard(self.state.modules.bind(self.py), ty)
+        {
+            Way::Standard(standard)
+        } else {
+            Way::Asked
+        };
+        let way = match way {
+            Way::Ordinary | Way::Standard(_) if self.is_dispatched(ty)? => Way::Asked,
+            way => way,
+        };
+        if let Some(slot) = self.ways.slot(ty) {
+            *slot = (ty as usize, way);
+        }
+        Ok(way)
     }
 
     /// Whether copyreg's table says how the type is reduced.
@@ -73,7 +117,7 @@ impl Encoder<'_, '_> {
 }
 
 /// The class as an object; it lives as long as its instance.
-fn class_of(ty: *mut ffi::PyTypeObject) -> Obj {
+pub(super) fn class_of(ty: *mut ffi::PyTypeObject) -> Obj {
     // SAFETY: a live type.
     unsafe { Obj::new(ty.cast()) }
 }

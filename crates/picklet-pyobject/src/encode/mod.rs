@@ -25,6 +25,7 @@ mod pure;
 mod reduce;
 mod scalars;
 mod segment;
+mod standard;
 mod stubs;
 
 use pyo3::ffi;
@@ -252,7 +253,7 @@ pub(crate) struct Encoder<'a, 'py> {
     hot: bool,
     /// Keys met in the record before.
     keys: pure::KeyCache,
-    last_class: instances::LastClass,
+    ways: instances::Ways,
     /// Bytes from which a pure run only counts.
     pure_cap: u64,
     /// Frames leave for the file between items: what is open is held.
@@ -289,6 +290,11 @@ impl<'a, 'py> Encoder<'a, 'py> {
         if mode == Mode::PureStream {
             out.keep(Keeping::UntilSent);
         }
+        if mode != Mode::Full {
+            // The dict of an instance is made when it is asked for: an allocation that the
+            // collector counts, and its finalisers would be Python code in a pure run.
+            out.pause_collector(py);
+        }
         let parts = Parts { out, memo: Memo::new(hold), next_index: 0 };
         Self::resume(py, options, hooks, mode, parts)
     }
@@ -314,7 +320,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
             pure,
             hot: pure && options.protocol >= 4,
             keys: pure::KeyCache::default(),
-            last_class: instances::LastClass::default(),
+            ways: instances::Ways::default(),
             pure_cap: if let Mode::PureUpTo(cap) = mode { cap } else { u64::MAX },
             streams: mode == Mode::PureStream,
             unheld: 0,

@@ -6,7 +6,9 @@
 //! frames, and a frame that would hold fewer than 4 bytes is left out.
 
 use pyo3::ffi;
+use pyo3::prelude::Python;
 
+use crate::collector::CollectorPause;
 use crate::object::{Obj, Owned, Raised};
 
 /// A frame is closed once it holds this many bytes; larger values go outside of frames.
@@ -39,6 +41,8 @@ pub(crate) struct Output {
     /// `file.write`, when the output streams.
     write: Option<Owned>,
     keeping: Keeping,
+    /// The collector waits while this is written, but not while `file.write` runs.
+    pause: Option<CollectorPause>,
 }
 
 /// What becomes of frames that are closed.
@@ -66,9 +70,15 @@ impl Output {
             flushed: 0,
             write,
             keeping: Keeping::AsTheyCome,
+            pause: None,
         };
         output.grow(FIRST_CAPACITY)?;
         Ok(output)
+    }
+
+    /// The collector waits from here on.
+    pub(crate) fn pause_collector(&mut self, py: Python<'_>) {
+        self.pause = Some(CollectorPause::begin(py));
     }
 
     /// From here on closed frames are dealt with so.
@@ -347,10 +357,14 @@ impl Output {
 
     fn send(&self, obj: Obj) -> Result<(), Raised> {
         let Some(write) = &self.write else { return Ok(()) };
-        // SAFETY: both are live objects; a null result means that an exception is set.
-        let answer = unsafe { Owned::from_new(ffi::PyObject_CallOneArg(write.ptr(), obj.ptr()))? };
-        drop(answer);
-        Ok(())
+        let call = || {
+            // SAFETY: both are live objects; a null result means that an exception is set.
+            unsafe { Owned::from_new(ffi::PyObject_CallOneArg(write.ptr(), obj.ptr())) }.map(drop)
+        };
+        match &self.pause {
+            Some(pause) => pause.lifted(call),
+            None => call(),
+        }
     }
 
     /// Hands the buffered bytes to `file.write`.

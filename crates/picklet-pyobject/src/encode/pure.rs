@@ -65,7 +65,14 @@ impl Encoder<'_, '_> {
         self.out.begin_value()?;
         let small = object::int_value(obj).and_then(|value| i32::try_from(value).ok());
         let Some(small) = small else { return self.save_int(obj) };
-        let bits = u64::from(small as u32);
+        self.small_int(small);
+        Ok(())
+    }
+
+    /// An int, after [`Output::begin_value`](super::output::Output::begin_value).
+    #[inline(always)]
+    pub(super) fn small_int(&mut self, value: i32) {
+        let bits = u64::from(value as u32);
         if bits < 0x100 {
             self.out.word(u64::from(b'K') | bits << 8, 2);
         } else if bits < 0x1_0000 {
@@ -73,7 +80,6 @@ impl Encoder<'_, '_> {
         } else {
             self.out.word(u64::from(b'J') | bits << 8, 5);
         }
-        Ok(())
     }
 
     #[inline(always)]
