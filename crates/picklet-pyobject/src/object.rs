@@ -16,6 +16,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+pub(crate) mod array;
 pub(crate) mod standard;
 
 #[cfg(layouts)]

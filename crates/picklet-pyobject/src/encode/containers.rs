@@ -1,5 +1,6 @@
 //! Lists, tuples, dicts, sets: batches of 1,000 and the treatment of recursion follow C's pickler.
 
+use super::arrays::LastDtype;
 use super::instances::Ways;
 use super::output::Keeping;
 use super::{Done, Encoder, Stop};
@@ -27,6 +28,7 @@ impl Encoder<'_, '_> {
     #[cold]
     fn send(&mut self) -> Done {
         self.ways = Ways::default();
+        self.last_dtype = LastDtype::default();
         Ok(self.out.send_closed()?)
     }
 

@@ -14,12 +14,14 @@
 //! tuples, all of which it holds then: `file.write` may run anything. So the object is walked
 //! twice, and still several times faster than with every object memoised.
 
+mod arrays;
 mod containers;
 mod deterministic;
 mod global;
 mod instances;
 mod memo;
 mod output;
+mod passing;
 mod pickler;
 mod pure;
 mod reduce;
@@ -254,6 +256,7 @@ pub(crate) struct Encoder<'a, 'py> {
     /// Keys met in the record before.
     keys: pure::KeyCache,
     ways: instances::Ways,
+    last_dtype: arrays::LastDtype,
     /// Bytes from which a pure run only counts.
     pure_cap: u64,
     /// Frames leave for the file between items: what is open is held.
@@ -321,6 +324,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
             hot: pure && options.protocol >= 4,
             keys: pure::KeyCache::default(),
             ways: instances::Ways::default(),
+            last_dtype: arrays::LastDtype::default(),
             pure_cap: if let Mode::PureUpTo(cap) = mode { cap } else { u64::MAX },
             streams: mode == Mode::PureStream,
             unheld: 0,

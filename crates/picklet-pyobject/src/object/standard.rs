@@ -1,4 +1,5 @@
-//! What objects of `datetime` and `decimal` hold, read without running Python code.
+//! Which types the encoder knows besides the built-in ones, and what objects of `datetime` and
+//! `decimal` hold, read without running Python code.
 //!
 //! The structures of `datetime` are public (`Include/datetime.h`), and its capsule says which types
 //! have them. Only exact types are known here, and only C's: those of Python's own `_pydatetime`
@@ -22,6 +23,8 @@ pub(crate) enum Standard {
     /// `datetime.timezone`, of which only this object is known: `timezone.utc`.
     TimeZone(*mut ffi::PyObject),
     Decimal,
+    /// An exact `numpy.ndarray`.
+    Array,
 }
 
 /// Which of them a type is, as its module says, if it is imported.
@@ -38,6 +41,10 @@ pub(crate) fn standard(
     } else if name == b"decimal.Decimal" {
         let found = member(modules, "_decimal", "Decimal")?;
         (found.as_ptr() == ty.cast()).then_some(Standard::Decimal)
+    } else if name == b"numpy.ndarray" {
+        let found = member(modules, "numpy", "ndarray")?;
+        let known = found.as_ptr() == ty.cast() && super::array::is_ndarray(ty);
+        known.then_some(Standard::Array)
     } else if name.starts_with(b"datetime.") {
         datetime_type(modules, ty)
     } else {
