@@ -13,7 +13,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
 
 use super::Decoder;
 use super::guard::dict_of;
-use crate::object::{self, Obj, Owned, Raised};
+use crate::object::{self, Obj, Owned, Raised, Text};
 
 /// Calls of numpy's helpers, whose arguments the policy found as listed.
 pub(super) fn call<'py>(
@@ -48,7 +48,13 @@ struct Numpy {
     dtype: Py<PyType>,
     int8: Py<PyAny>,
     record: Py<PyAny>,
+    /// By their texts, the dtypes of numbers in this machine's order, of which numpy has one each.
+    numbers: Vec<(&'static str, Py<PyAny>, Dtype)>,
 }
+
+/// The dtypes of numbers that most arrays have.
+const NUMBERS: [&str; 14] =
+    ["f8", "i8", "f4", "i4", "u1", "b1", "i2", "u2", "u4", "u8", "i1", "f2", "c8", "c16"];
 
 static NUMPY: PyOnceLock<Numpy> = PyOnceLock::new();
 
@@ -59,7 +65,13 @@ impl Numpy {
             let dtype = numpy(py)?.getattr("dtype")?.cast_into::<PyType>()?;
             let int8 = dtype.call1(("int8",))?.unbind();
             let record = numpy(py)?.getattr("record")?.unbind();
-            Ok(Numpy { dtype: dtype.unbind(), int8, record })
+            let mut numbers = Vec::new();
+            for text in NUMBERS {
+                let number = dtype.call1((text,))?;
+                let facts = facts(&number, true)?;
+                numbers.push((text, number.unbind(), facts));
+            }
+            Ok(Numpy { dtype: dtype.unbind(), int8, record, numbers })
         })
     }
 }
@@ -88,7 +100,16 @@ fn new_dtype(decoder: &mut Decoder<'_, '_>, args: Obj) -> Result<Owned, Raised> 
     };
     // A copy, so that the object is this pickle's own until its state arrives.
     let (dtype, dtype_facts) = decoder.hook(|| {
-        let dtype = numpy(py)?.getattr("dtype")?.call1((text, false, true))?;
+        let numpy = Numpy::get(py)?;
+        if let Text::Ascii(text) = object::text(Obj::of(&text))
+            && let Some((_, dtype, facts)) =
+                numpy.numbers.iter().find(|(known, ..)| known.as_bytes() == text)
+        {
+            let newbyteorder = pyo3::intern!(py, "newbyteorder");
+            let copy = dtype.bind(py).call_method1(newbyteorder, (pyo3::intern!(py, "="),))?;
+            return Ok((copy, Dtype { settled: false, ..*facts }));
+        }
+        let dtype = numpy.dtype.bind(py).call1((text, false, true))?;
         let facts = facts(&dtype, false)?;
         Ok((dtype, facts))
     })?;
@@ -169,10 +190,13 @@ pub(super) fn build_dtype(
     let py = decoder.py;
     let old = target.bound(py);
     let state = state.bound(py);
-    let new = decoder.hook(|| match described_dtype(&old, &state)? {
-        Some(new) => Ok(Some((facts(&new, true)?, new))),
-        None => Ok(None),
-    })?;
+    let new = match plain_dtype(decoder, target, Obj::of(&state))? {
+        Some(plain) => Some(plain),
+        None => decoder.hook(|| match described_dtype(&old, &state)? {
+            Some(new) => Ok(Some((facts(&new, true)?, new))),
+            None => Ok(None),
+        })?,
+    };
     let Some((new_facts, new)) = new else { return decoder.refuse_state(target) };
     let new = Owned::from_bound(new);
     decoder.known.add_dtype(new.obj(), new_facts);
@@ -182,6 +206,42 @@ pub(super) fn build_dtype(
     drop(decoder.stack.pop());
     decoder.push(new);
     Ok(())
+}
+
+/// The dtype of numbers that `old` becomes by the state that numpy writes for those of this
+/// machine's order, `(3, '<', None, None, None, -1, -1, 0)`: known without asking numpy.
+fn plain_dtype<'py>(
+    decoder: &Decoder<'_, 'py>,
+    old: Obj,
+    state: Obj,
+) -> PyResult<Option<(Dtype, Bound<'py, PyAny>)>> {
+    let Some(old) = decoder.known.dtype(old) else { return Ok(None) };
+    if state.ty() != object::tuple_type() || object::tuple_len(state) != 8 {
+        return Ok(None);
+    }
+    let item = |at| object::tuple_item(state, at);
+    let is_int = |at, wanted| {
+        item(at).ty() == object::int_type() && object::int_value(item(at)) == Some(wanted)
+    };
+    let order =
+        if item(1).ty() == object::str_type() { object::text(item(1)) } else { Text::Other };
+    let native = match order {
+        Text::Ascii(b"|") => old.itemsize == 1,
+        Text::Ascii(b"<") => old.itemsize > 1 && cfg!(target_endian = "little"),
+        _ => false,
+    };
+    let plain = native
+        && is_int(0, 3)
+        && (2..5).all(|at| item(at) == object::none())
+        && is_int(5, -1)
+        && is_int(6, -1)
+        && is_int(7, 0);
+    if !plain {
+        return Ok(None);
+    }
+    let numbers = &Numpy::get(decoder.py)?.numbers;
+    let known = numbers.iter().find(|(_, _, known)| Dtype { settled: true, ..old } == *known);
+    Ok(known.map(|(_, dtype, known)| (*known, dtype.bind(decoder.py).clone())))
 }
 
 /// The dtype that `old` becomes by `state`: `(version, order, subarray, names, fields, itemsize,
