@@ -2,7 +2,7 @@
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyModule, PyString, PyTuple, PyType};
 
 use super::{Decoder, build};
 use crate::object::{self, Obj, Owned, Raised};
@@ -351,7 +351,11 @@ pub fn find_class<'py>(
     audit(py, module, name)?;
     let (module, name) =
         if fix_imports { python3_names(module, name)? } else { (module.clone(), name.clone()) };
-    let loaded = py.import(module.cast::<PyString>()?)?;
+    let module = module.cast::<PyString>()?;
+    let loaded = match imported(module)? {
+        Some(loaded) => loaded,
+        None => py.import(module)?,
+    };
     let missing = || -> PyErr {
         let repr =
             |obj: &Bound<'_, PyAny>| obj.repr().map(|repr| repr.to_string()).unwrap_or_default();
@@ -374,6 +378,21 @@ pub fn find_class<'py>(
         value = value.getattr_opt(part)?.ok_or_else(missing)?;
     }
     Ok(value)
+}
+
+/// The module, if its import has come to its end: what `__import__` would find out for more.
+fn imported<'py>(module: &Bound<'py, PyString>) -> PyResult<Option<Bound<'py, PyModule>>> {
+    let py = module.py();
+    let modules = crate::state::State::get(py)?.modules.bind(py);
+    let Some(loaded) = modules.get_item(module)? else { return Ok(None) };
+    let Ok(loaded) = loaded.cast_into_exact::<PyModule>() else { return Ok(None) };
+    let Some(spec) = loaded.dict().get_item(pyo3::intern!(py, "__spec__"))? else {
+        return Ok(None);
+    };
+    let initializing = spec.getattr_opt(pyo3::intern!(py, "_initializing"))?;
+    Ok(initializing
+        .is_some_and(|state| state.is(pyo3::types::PyBool::new(py, false)))
+        .then_some(loaded))
 }
 
 fn audit(py: Python<'_>, module: &Bound<'_, PyAny>, name: &Bound<'_, PyAny>) -> PyResult<()> {

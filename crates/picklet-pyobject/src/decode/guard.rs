@@ -151,10 +151,10 @@ impl<'py> Decoder<'_, 'py> {
         } else {
             (module, name)
         };
-        let text = |part: &Bound<'py, PyAny>| -> PyResult<String> {
-            Ok(part.cast::<PyString>()?.to_string_lossy().into_owned())
-        };
-        let (module_text, name_text) = (text(&module)?, text(&name)?);
+        let (module_text, name_text) = (
+            module.cast::<PyString>().map_err(PyErr::from)?.to_string_lossy(),
+            name.cast::<PyString>().map_err(PyErr::from)?.to_string_lossy(),
+        );
         let rule = guard.policy.rule(&module_text, &name_text);
         if let Some(find) = &self.options.find_class
             && !self.known.is_collecting()
