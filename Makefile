@@ -25,6 +25,8 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 FUZZ_SECONDS ?= 60
 FUZZ_JOBS ?= $(shell nproc)
 FUZZ_TARGETS ?= read write dis optimize value serde scan split merge
+# The fuzzer's random numbers: 0 for others each time.
+FUZZ_SEED ?= 0
 
 # pyo3's build script and the tests that ask CPython use the same interpreter.
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
@@ -161,7 +163,7 @@ fuzz:
 	@printf '%s\n' $(FUZZ_TARGETS) | xargs -P $(FUZZ_JOBS) -I TARGET sh -c ' \
 	  mkdir -p fuzz/corpus/TARGET; \
 	  if cargo fuzz run TARGET fuzz/corpus/TARGET fuzz/seeds/read -- \
-	      -max_total_time=$(FUZZ_SECONDS) -dict=fuzz/opcodes.dict -rss_limit_mb=2048 \
+	      -max_total_time=$(FUZZ_SECONDS) -seed=$(FUZZ_SEED) -dict=fuzz/opcodes.dict -rss_limit_mb=2048 \
 	      > target/fuzz-logs/TARGET.log 2>&1; \
 	  then echo "TARGET: $$(tail -n 1 target/fuzz-logs/TARGET.log)"; \
 	  else tail -n 60 target/fuzz-logs/TARGET.log; echo "TARGET: found something"; exit 255; fi'
