@@ -22,6 +22,8 @@ SCANNERS := .venv-scanners
 TORCH := .venv-torch
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
+# Processes of Python's tests at a time.
+TEST_JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 FUZZ_JOBS ?= $(shell nproc)
 FUZZ_TARGETS ?= read write dis optimize value serde scan split merge
@@ -66,7 +68,7 @@ target/release/picklet: $(RUST_SOURCES)
 demo: build
 	$(BIN)/python examples/flights/demo.py
 
-test: lint test-rust test-python
+test: lint test-rust test-python test-interpreters
 
 lint: $(VENV)/test-tools
 	cargo fmt --all --check
@@ -83,7 +85,7 @@ test-python: build $(VENV)/test-tools
 	$(BIN)/python -m mypy.stubtest picklet --ignore-disjoint-bases \
 	  --mypy-config-file pyproject.toml --allowlist crates/picklet-python/stubtest.allow
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile
 
 # CPython's own pickle tests on each other interpreter found, and once on the portable path.
 test-interpreters: $(VENV)/build-tools

@@ -3,47 +3,28 @@
     python sanitize.py [CASES [SEED]]
 
 The codec is built by itself with `-Zsanitizer=address` (which the stable compiler takes when told
-that unstable options are meant) and put beside the
-package's own Python files; Python runs with the C library's allocator, so that the sanitizer sees
-every object. Then the same cases run once more on the same build under `PYTHONMALLOC=debug`.
+that unstable options are meant); Python runs with the C library's allocator, so that the sanitizer
+sees every object. Then the same cases run once more on the same build under `PYTHONMALLOC=debug`.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
-CRATE = ROOT / "crates" / "picklet-python"
-HOME = ROOT / "target" / "sanitize"
+import half
+
+HOME = half.ROOT / "target" / "sanitize"
 TARGET = "x86_64-unknown-linux-gnu"
-
-# What the cases import of the package, without what the codec's half lacks.
-PACKAGE = '''"""The codec's half of picklet."""
-
-from pickle import PickleBuffer, PickleError, PicklingError, UnpicklingError
-
-from picklet._picklet import Stub, UntrustedGlobalError, dump, dumps, load, loads
-from picklet.picklers import Pickler, Unpickler
-'''
 
 
 def build(sanitizer):
     """Build the codec's half; give the folder to put on the path."""
-    environment = {**os.environ, "PYO3_PYTHON": sys.executable, "CARGO_TARGET_DIR": str(HOME)}
+    settings = {}
     if sanitizer:
-        environment |= {"RUSTC_BOOTSTRAP": "1", "RUSTFLAGS": f"-Zsanitizer={sanitizer}"}
-    manifest = CRATE / "sanitize" / "Cargo.toml"
-    arguments = ["build", "--release", "--quiet", "--manifest-path", manifest, "--target", TARGET]
-    subprocess.run(["cargo", *arguments], env=environment, check=True)
+        settings = {"RUSTC_BOOTSTRAP": "1", "RUSTFLAGS": f"-Zsanitizer={sanitizer}"}
     place = HOME / (sanitizer or "plain")
-    package = place / "picklet"
-    package.mkdir(parents=True, exist_ok=True)
-    shutil.copy(HOME / TARGET / "release" / "lib_picklet.so", package / "_picklet.so")
-    for name in ("compat.py", "picklers.py", "policy.py", "_sound.py"):
-        shutil.copy(CRATE / "python" / "picklet" / name, package)
-    (package / "__init__.py").write_text(PACKAGE, encoding="utf-8")
+    half.build(sys.executable, place, release=True, target=TARGET, settings=settings)
     return place
 
 
@@ -58,7 +39,7 @@ def runtime():
 
 def run(how, place, cases, seed, settings):
     """Run the cases; whatever the sanitizer finds ends the process with its report."""
-    script = CRATE / "tests" / "mutated_loads.py"
+    script = half.CRATE / "tests" / "mutated_loads.py"
     environment = {**os.environ, "PYTHONPATH": str(place), "PYTHONHASHSEED": "0", **settings}
     command = [sys.executable, "-X", "faulthandler", script, str(cases), str(seed)]
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)

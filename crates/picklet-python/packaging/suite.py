@@ -2,10 +2,10 @@
 
     python suite.py
 
-`make test-python` runs them on the interpreter of the environment. This builds picklet for each
-other CPython 3.11, 3.12 and 3.13 that is found, without optimisation, and runs them there; and
-once more on its own interpreter with the portable path, which reads no private layouts. What is
-not there is said, and not tested.
+`make test-python` runs them on the interpreter of the environment. This builds the codec's half of
+picklet for each other CPython 3.11, 3.12 and 3.13 that is found, without optimisation, and runs
+them there; and on its own interpreter once more with numpy 1, and with the portable path, which
+reads no private layouts. What is not there is said, and not tested.
 """
 
 import os
@@ -13,39 +13,40 @@ import subprocess
 import sys
 from pathlib import Path
 
-from wheels import ROOT, interpreters
+import half
+from wheels import interpreters
 
 TESTED = (11, 12, 13)
-TESTS = ("test_pickletester.py", "test_borrowed.py", "test_instances.py", "test_compat.py")
+TESTS = (
+    "test_pickletester.py",
+    "test_borrowed.py",
+    "test_compat.py",
+    "test_instances.py",
+    "test_known_types.py",
+)
 PORTABLE_TESTS = (*TESTS, "test_encode.py", "test_deterministic.py")
+NEEDED = ("cloudpickle>=3", "pytest>=8", "hypothesis>=6")
 
 
-def run(name, python, tests, features=()):
-    """Build picklet for `python` in an environment of its own, and run `tests` in it."""
-    home = ROOT / "target" / "suite" / name
+def run(name, python, tests, features=(), numpy="numpy>=2"):
+    """Build the half for `python`, and run `tests` in an environment of their own."""
+    home = half.ROOT / "target" / "suite" / name
     inside = home / "bin" / "python"
     if not inside.exists():
         subprocess.run([python, "-m", "venv", home], check=True)
     pip = [inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "cloudpickle>=3", "pytest>=8", "hypothesis>=6"], check=True)
-    environment = {**os.environ, "VIRTUAL_ENV": str(home), "PYO3_PYTHON": str(inside)}
-    arguments = [f"--features={feature}" for feature in features]
-    wheels = home / "wheels"
-    maturin = [sys.executable, "-m", "maturin", "build", "--quiet", "--profile", "dev"]
-    options = ["--interpreter", inside, "--out", wheels, *arguments]
-    subprocess.run([*maturin, *options], cwd=ROOT, env=environment, check=True)
-    [wheel] = wheels.glob("*.whl")
-    subprocess.run([*pip, "--force-reinstall", "--no-deps", wheel], check=True)
-    wheel.unlink()
-    folder = ROOT / "crates" / "picklet-python" / "tests"
+    subprocess.run([*pip, *NEEDED, numpy], check=True)
+    half.build(inside, home / "half", features=features)
+    folder = half.CRATE / "tests"
     paths = [folder / test for test in tests]
     print(f"{name}: {inside}", flush=True)
+    environment = {**os.environ, "PYTHONPATH": str(home / "half"), "PYTHONDONTWRITEBYTECODE": "1"}
     pytest = [inside, "-m", "pytest", "-q", "-p", "no:cacheprovider", *paths]
-    subprocess.run(pytest, cwd=ROOT, env=environment, check=True)
+    subprocess.run(pytest, cwd=half.ROOT, env=environment, check=True)
 
 
 def main():
-    """Every interpreter, then the portable path."""
+    """Every interpreter, then the other numpy and the portable path."""
     found = interpreters()
     for minor in TESTED:
         if minor == sys.version_info.minor:
@@ -54,6 +55,7 @@ def main():
             print(f"NOT TESTED: there is no Python 3.{minor} on this machine", flush=True)
             continue
         run(f"3.{minor}", found[minor], TESTS)
+    run("numpy-1", Path(sys.executable), ["test_known_types.py"], numpy="numpy<2")
     run("portable", Path(sys.executable), PORTABLE_TESTS, ["portable"])
 
 

@@ -248,7 +248,8 @@ def test_a_finaliser_that_empties_the_list_being_written(dumps, threshold):
     command = [sys.executable, "-X", "utf8", "-c", script, str(threshold)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) in (0, 2000)
+    # All of it, or as with stock what was there until then.
+    assert int(done.stdout) <= 2000
 
 
 def test_the_collector_is_as_it_was():
