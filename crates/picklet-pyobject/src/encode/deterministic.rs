@@ -16,6 +16,7 @@ use std::rc::Rc;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::depth::deeper;
 use super::output::{FRAME_TARGET, Output};
 use super::scalars::{header8, push_utf8, significant_len};
 use crate::object::{self, Members, Obj, Owned, Pairs, Raised, Text};
@@ -137,11 +138,11 @@ impl Deterministic<'_, '_> {
             return Ok(Some(name));
         }
         if ty == object::tuple_type() {
-            return deeper(|| self.tuple_name(obj));
+            return deeper(true, || self.tuple_name(obj));
         }
         if ty == object::frozenset_type() {
             let mut name = vec![0x91];
-            for (encoding, _) in deeper(|| self.sorted(obj))? {
+            for (encoding, _) in deeper(true, || self.sorted(obj))? {
                 name.extend_from_slice(object::bytes_of(encoding.obj()));
             }
             return Ok(Some(name));
@@ -228,23 +229,23 @@ impl Deterministic<'_, '_> {
     fn save_new(&mut self, obj: Obj, name: Option<Vec<u8>>) -> Result<(), Raised> {
         let ty = obj.ty();
         if ty == object::list_type() {
-            return deeper(|| self.save_list(obj));
+            return deeper(true, || self.save_list(obj));
         }
         if ty == object::dict_type() {
-            return deeper(|| self.save_dict(obj));
+            return deeper(true, || self.save_dict(obj));
         }
         if ty == object::tuple_type() {
-            return deeper(|| self.save_tuple(obj));
+            return deeper(true, || self.save_tuple(obj));
         }
         if ty == object::set_type() {
-            return deeper(|| self.save_set(obj));
+            return deeper(true, || self.save_set(obj));
         }
         if ty == object::bytearray_type() {
             return self.save_bytearray(obj);
         }
         let Some(name) = name else { return Err(self.refuse(obj)) };
         if ty == object::frozenset_type() {
-            deeper(|| self.save_frozenset(obj))?;
+            deeper(true, || self.save_frozenset(obj))?;
         } else {
             let value = name.get(1..).unwrap_or_default();
             self.save_sized(ty == object::str_type(), value)?;
@@ -402,18 +403,6 @@ impl Deterministic<'_, '_> {
         )
         .into()
     }
-}
-
-/// Runs `walk` one level deeper, within the interpreter's limit.
-fn deeper<T>(walk: impl FnOnce() -> Result<T, Raised>) -> Result<T, Raised> {
-    // SAFETY: the message is a C string; a non-zero answer means that RecursionError is set.
-    if unsafe { ffi::Py_EnterRecursiveCall(c" while pickling an object".as_ptr()) } != 0 {
-        return Err(Raised);
-    }
-    let done = walk();
-    // SAFETY: matches the successful enter above.
-    unsafe { ffi::Py_LeaveRecursiveCall() };
-    done
 }
 
 /// Values that are written out wherever they stand.

@@ -16,6 +16,7 @@
 
 mod arrays;
 mod containers;
+mod depth;
 mod deterministic;
 mod global;
 mod instances;
@@ -33,6 +34,7 @@ mod stubs;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use self::depth::deeper;
 pub use self::deterministic::dumps_deterministic;
 use self::memo::Hold;
 pub use self::memo::Memo;
@@ -267,6 +269,7 @@ pub(crate) struct Encoder<'a, 'py> {
     put_unshared: bool,
     fast: bool,
     fast_depth: u32,
+    depth: depth::Depth,
     fast_open: std::collections::BTreeSet<usize>,
     fix_imports: bool,
     hooks: &'a Hooks<'py>,
@@ -331,6 +334,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
             put_unshared: options.style == Style::Compat,
             fast: options.fast,
             fast_depth: 0,
+            depth: depth::Depth::default(),
             fast_open: std::collections::BTreeSet::new(),
             fix_imports: options.fix_imports && options.protocol < 3,
             hooks,
@@ -408,26 +412,25 @@ impl<'a, 'py> Encoder<'a, 'py> {
     /// Values that may hold others: these count towards the recursion limit.
     #[inline(never)]
     fn save_nested(&mut self, obj: Obj, ty: *mut ffi::PyTypeObject, unshared: bool) -> Done {
-        // SAFETY: the message is a C string; a non-zero answer means that RecursionError is set.
-        if unsafe { ffi::Py_EnterRecursiveCall(c" while pickling an object".as_ptr()) } != 0 {
-            return Err(Stop::Raised);
-        }
-        let held = self.streams.then(|| obj.to_owned());
-        let done = if ty == object::dict_type() {
-            self.save_dict(obj, unshared)
-        } else if ty == object::list_type() {
-            self.save_list(obj, unshared)
-        } else if ty == object::tuple_type() {
-            self.save_tuple(obj, unshared)
-        } else {
-            self.unheld += 1;
-            let done = self.save_rare(obj, ty, unshared);
-            self.unheld -= 1;
+        let look = self.depth.enter();
+        let done = deeper(look, || {
+            let held = self.streams.then(|| obj.to_owned());
+            let done = if ty == object::dict_type() {
+                self.save_dict(obj, unshared)
+            } else if ty == object::list_type() {
+                self.save_list(obj, unshared)
+            } else if ty == object::tuple_type() {
+                self.save_tuple(obj, unshared)
+            } else {
+                self.unheld += 1;
+                let done = self.save_rare(obj, ty, unshared);
+                self.unheld -= 1;
+                done
+            };
+            drop(held);
             done
-        };
-        drop(held);
-        // SAFETY: matches the successful enter above.
-        unsafe { ffi::Py_LeaveRecursiveCall() };
+        });
+        self.depth.leave();
         done
     }
 
