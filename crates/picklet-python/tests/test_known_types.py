@@ -268,3 +268,63 @@ def test_the_collector_is_as_it_was():
             assert (file.seen, gc.isenabled()) == (was, was)
         finally:
             gc.enable()
+
+
+def call(name, *args):
+    """The opcodes that call ``datetime.name`` with arguments pickled one by one."""
+    parts = [pickle.dumps(arg, 3)[2:-1] for arg in args]
+    return b"cdatetime\n" + name.encode() + b"\n(" + b"".join(parts) + b"tR"
+
+
+def outcome(loads, data):
+    try:
+        value = loads(data)
+    except Exception as error:
+        return type(error).__name__
+    return [(type(item), repr(item), getattr(item, "fold", 0)) for item in value]
+
+
+VALID = {
+    "datetime": (datetime.datetime(2026, 11, 26).__reduce_ex__(4)[1],),
+    "date": (datetime.date(2026, 11, 26).__reduce_ex__(4)[1],),
+    "time": (datetime.time(1, 2).__reduce_ex__(4)[1],),
+    "timedelta": ((1, 2, 3),),
+}
+numbers = st.sampled_from([0, 1, -1, 59, 60, 86399, 86400, 999_999, 10**6, 10**9, -(10**9), 2**40])
+near = st.binary(min_size=10, max_size=10).map(lambda tail: bytes([7, 234, 11]) + tail[3:])
+states = {
+    "datetime": st.tuples(st.one_of(near, st.binary(max_size=12), st.text(max_size=10))),
+    "date": st.tuples(st.one_of(near.map(lambda state: state[:4]), st.binary(max_size=5))),
+    "time": st.tuples(st.one_of(st.binary(min_size=6, max_size=6), st.binary(max_size=7))),
+    "timedelta": st.tuples(numbers, numbers, st.one_of(numbers, st.booleans(), st.floats(0, 9))),
+}
+
+
+@given(st.sampled_from(sorted(VALID)), st.data())
+def test_states_of_every_kind_load_as_stock_loads_them(name, data):
+    # The first call goes the usual way, the second need not.
+    [valid] = VALID[name]
+    args = data.draw(states[name])
+    if name in ("datetime", "time") and data.draw(st.booleans()):
+        args += (data.draw(st.sampled_from([UTC, SEOUL, None, "UTC"])),)
+    pickled = b"\x80\x04(" + call(name, *valid) + call(name, *args) + b"l."
+    stock = outcome(pickle.loads, pickled)
+    assert outcome(picklet.compat.loads, pickled) == stock
+    safe = outcome(picklet.loads, pickled)
+    # A safe load may refuse a call that stock makes, and nothing else.
+    assert safe in (stock, "UnpicklingError"), (safe, stock)
+    if isinstance(stock, list):
+        exact = [type(arg) in (bytes, int, type(None), datetime.timezone) for arg in args]
+        assert safe == stock or not all(exact)
+
+
+@pytest.mark.parametrize("obj", MOMENTS, ids=repr)
+def test_moments_are_loaded_as_stock_loads_them(obj):
+    others = [datetime.datetime(2026, 2, 28, 23, 59, 59), obj, datetime.date(2026, 12, 28), obj]
+    for protocol in PROTOCOLS:
+        data = pickle.dumps([*others, datetime.timedelta(1), *others], protocol)
+        stock = pickle.loads(data)
+        for loads in (picklet.loads, picklet.compat.loads):
+            ours = loads(data)
+            assert repr(ours) == repr(stock)
+            assert pickle.dumps(ours, 4) == pickle.dumps(stock, 4)

@@ -89,11 +89,16 @@ impl<'py> Decoder<'_, 'py> {
     pub(super) fn reduce(&mut self) -> Result<(), Raised> {
         let args = self.pop()?;
         let callable = self.pop()?;
+        if let Some(value) = self.known_moment(callable.obj(), args.obj())? {
+            self.push(value);
+            return Ok(());
+        }
         let value = if self.options.guard.is_some() {
             self.guarded_call(callable.obj(), args.obj(), false)?
         } else {
             self.unguarded_call(callable.obj(), args.obj())?
         };
+        self.remember_moment(callable.obj());
         self.push(value);
         Ok(())
     }

@@ -15,6 +15,7 @@ mod input;
 mod live;
 mod mapped;
 mod memo;
+mod moments;
 mod numpy;
 mod run;
 mod templates;
@@ -30,6 +31,7 @@ pub use self::guard::{Guard, Unknown, find_listed};
 use self::input::{File, Input};
 pub use self::mapped::load_mapped;
 use self::memo::Memo;
+use self::moments::Moments;
 use self::templates::Templates;
 pub use self::unpickler::{SeenProtocol, UnpicklerMemo, check_file, load_with};
 use crate::collector::CollectorPause;
@@ -136,6 +138,7 @@ pub(super) struct Decoder<'a, 'py> {
     map: Option<Bound<'py, PyAny>>,
     state: &'static State,
     pause: &'a CollectorPause,
+    moments: Moments,
     /// What the guard has seen.
     known: Known,
     /// numpy dtypes that wait for their state, by address, with the indexes they are memoised at.
@@ -172,6 +175,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
             map: None,
             state: State::get(py)?,
             pause,
+            moments: Moments::default(),
             known: Known::default(),
             pending_dtypes: ByAddress::default(),
             fresh_array: None,

@@ -63,28 +63,139 @@ fn member<'py>(
 }
 
 fn datetime_type(modules: &Bound<'_, PyDict>, ty: *mut ffi::PyTypeObject) -> Option<Standard> {
-    const NAME: &CStr = c"datetime.datetime_CAPI";
-    let capsule = member(modules, "datetime", "datetime_CAPI")?;
-    // SAFETY: any object may be asked whether it is a valid capsule; the name says that this one
-    // holds the table, which lives as long as it does.
-    let (types, utc) = unsafe {
-        if ffi::PyCapsule_IsValid(capsule.as_ptr(), NAME.as_ptr()) == 0 {
-            return None;
-        }
-        let table = ffi::PyCapsule_GetPointer(capsule.as_ptr(), NAME.as_ptr());
-        let table = &*table.cast::<ffi::PyDateTime_CAPI>();
-        let utc = table.TimeZone_UTC;
-        let types = [
-            (table.DateTimeType, Standard::DateTime),
-            (table.DateType, Standard::Date),
-            (table.TimeType, Standard::Time),
-            (table.DeltaType, Standard::TimeDelta),
-            (ffi::Py_TYPE(utc), Standard::TimeZone(utc)),
-        ];
-        (types, utc)
-    };
-    debug_assert!(!utc.is_null());
+    let table = Maker::of(modules)?;
+    let table = table.table();
+    let utc = table.TimeZone_UTC;
+    let types = [
+        (table.DateTimeType, Standard::DateTime),
+        (table.DateType, Standard::Date),
+        (table.TimeType, Standard::Time),
+        (table.DeltaType, Standard::TimeDelta),
+        // SAFETY: a live object.
+        (unsafe { ffi::Py_TYPE(utc) }, Standard::TimeZone(utc)),
+    ];
     types.into_iter().find(|(known, _)| *known == ty).map(|(_, standard)| standard)
+}
+
+/// Makes objects of `datetime`, by the table in its capsule.
+pub(crate) struct Maker {
+    /// Of that name: valid.
+    capsule: Owned,
+}
+
+impl Maker {
+    /// If `datetime` is imported, and is C's.
+    pub(crate) fn of(modules: &Bound<'_, PyDict>) -> Option<Maker> {
+        let capsule = member(modules, "datetime", "datetime_CAPI")?;
+        // SAFETY: any object may be asked.
+        let valid = unsafe {
+            ffi::PyCapsule_IsValid(capsule.as_ptr(), ffi::PyDateTime_CAPSULE_NAME.as_ptr()) != 0
+        };
+        valid.then(|| Maker { capsule: Owned::from_bound(capsule) })
+    }
+
+    fn table(&self) -> &ffi::PyDateTime_CAPI {
+        // SAFETY: a valid capsule of this name holds the table, which lives as long as it does.
+        unsafe {
+            let name = ffi::PyDateTime_CAPSULE_NAME.as_ptr();
+            &*ffi::PyCapsule_GetPointer(self.capsule.ptr(), name).cast::<ffi::PyDateTime_CAPI>()
+        }
+    }
+
+    /// An object of one of the three classes, of the state that [`Moment`] describes: none where
+    /// the class is to be asked, because the state is out of range or the zone is no
+    /// plain `datetime.timezone`.
+    pub(crate) fn moment(
+        &self,
+        class: Standard,
+        state: &[u8],
+        zone: Option<Obj>,
+    ) -> Result<Option<Owned>, Raised> {
+        let table = self.table();
+        // SAFETY: a live object.
+        let plain_zone = unsafe { ffi::Py_TYPE(table.TimeZone_UTC) };
+        if zone.is_some_and(|zone| zone.ty() != plain_zone) {
+            return Ok(None);
+        }
+        let zone = zone.map_or(super::none().ptr(), Obj::ptr);
+        let int = |byte: u8| std::ffi::c_int::from(byte);
+        // SAFETY: C's functions check what they are given; null means that an exception is set.
+        let made = unsafe {
+            match (class, state) {
+                (Standard::Date, &[high, low, month, day])
+                    if zone == super::none().ptr() && is_date(high, low, month, day) =>
+                {
+                    let year = int(high) << 8 | int(low);
+                    (table.Date_FromDate)(year, int(month), int(day), table.DateType)
+                }
+                (Standard::Time, &[folded, minute, second, a, b, c])
+                    if is_time(folded & 0x7f, minute, second, [a, b, c]) =>
+                {
+                    (table.Time_FromTimeAndFold)(
+                        int(folded & 0x7f),
+                        int(minute),
+                        int(second),
+                        microseconds([a, b, c]),
+                        zone,
+                        int(folded >> 7),
+                        table.TimeType,
+                    )
+                }
+                (Standard::DateTime, &[high, low, folded, day, hour, minute, second, a, b, c])
+                    if is_date(high, low, folded & 0x7f, day)
+                        && is_time(hour, minute, second, [a, b, c]) =>
+                {
+                    (table.DateTime_FromDateAndTimeAndFold)(
+                        int(high) << 8 | int(low),
+                        int(folded & 0x7f),
+                        int(day),
+                        int(hour),
+                        int(minute),
+                        int(second),
+                        microseconds([a, b, c]),
+                        zone,
+                        int(folded >> 7),
+                        table.DateTimeType,
+                    )
+                }
+                _ => return Ok(None),
+            }
+        };
+        // SAFETY: a new reference, or null with an exception set.
+        unsafe { Owned::from_new(made) }.map(Some)
+    }
+
+    /// Of days, seconds and microseconds: none where they are out of range.
+    pub(crate) fn time_delta(&self, numbers: [i32; 3]) -> Result<Option<Owned>, Raised> {
+        let [days, seconds, microseconds] = numbers;
+        let in_range = (-999_999_999..=999_999_999).contains(&days)
+            && (0..86_400).contains(&seconds)
+            && (0..1_000_000).contains(&microseconds);
+        if !in_range {
+            return Ok(None);
+        }
+        let table = self.table();
+        // SAFETY: as in `moment`.
+        unsafe {
+            let make = table.Delta_FromDelta;
+            Owned::from_new(make(days, seconds, microseconds, 1, table.DeltaType)).map(Some)
+        }
+    }
+}
+
+/// Whether these are a year, a month and a day that all months have: others are rare, and asked
+/// of C.
+fn is_date(high: u8, low: u8, month: u8, day: u8) -> bool {
+    let year = u32::from(high) << 8 | u32::from(low);
+    (1..=9999).contains(&year) && (1..=12).contains(&month) && (1..=28).contains(&day)
+}
+
+fn is_time(hour: u8, minute: u8, second: u8, micro: [u8; 3]) -> bool {
+    hour < 24 && minute < 60 && second < 60 && microseconds(micro) < 1_000_000
+}
+
+fn microseconds([a, b, c]: [u8; 3]) -> std::ffi::c_int {
+    i32::from(a) << 16 | i32::from(b) << 8 | i32::from(c)
 }
 
 /// The state of a date, a time or a datetime as its `__reduce_ex__` gives it from protocol 4 on.
