@@ -234,3 +234,28 @@ def test_an_error_of_the_file_reaches_the_caller():
         _picklet.dump([1, 2, 3], Full())
     with pytest.raises(TypeError, match="write"):
         _picklet.dump([1], object())
+
+
+@pytest.mark.parametrize("pad", range(12))
+def test_runs_of_numbers_close_frames_where_c_pickle_does(pad):
+    numbers = [n * 37 % 70_000 - 100 for n in range(30_000)]
+    mixed = [n if n % 3 else n / 7 for n in numbers]
+    rare = [2**40 if n % 911 == 0 else True if n % 613 == 0 else n for n in numbers]
+    for items in (numbers, mixed, rare, [n / 7 for n in range(9000)]):
+        for obj in (
+            ["x" * pad, *items],
+            ("x" * pad, *items),
+            [("x" * pad, n, n / 7, "x") for n in items],
+        ):
+            for protocol in (2, 4, 5):
+                assert _picklet.compat_dumps(obj, protocol) == pickle.dumps(obj, protocol)
+
+
+def test_texts_at_one_place_of_many_tuples():
+    words = ["same", "other", "same" * 80, "서울"]
+    obj = [(n, words[n % 7 % 4], str(n % 5), words[0], {words[n % 3]: n}, [n]) for n in range(3000)]
+    for protocol in (2, 4, 5):
+        assert _picklet.compat_dumps(obj, protocol) == pickle.dumps(obj, protocol)
+    assert pickle.dumps(pickle.loads(_picklet.dumps(obj)), 4) == pickle.dumps(
+        pickle.loads(pickle.dumps(obj)), 4
+    )

@@ -52,6 +52,7 @@ impl Encoder<'_, '_> {
         let done = match len {
             0 => Ok(()),
             _ if !self.binary => self.append_one_by_one(obj),
+            1 if self.hot => self.pure_append_only(obj),
             1 => self.append_only(obj),
             _ if self.hot => self.pure_append_batches(obj),
             _ => self.append_batches(obj),
@@ -119,6 +120,7 @@ impl Encoder<'_, '_> {
         let done = match object::dict_len(obj) {
             0 => Ok(()),
             _ if !self.binary => self.set_one_by_one(obj),
+            1 if self.hot && !self.streams => self.pure_set_only(obj),
             1 => self.set_only(obj),
             _ if self.streams => self.stream_set_batches(obj),
             _ if self.hot => self.pure_set_batches(obj),

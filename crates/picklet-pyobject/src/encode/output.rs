@@ -190,6 +190,36 @@ impl Output {
         self.len += len;
     }
 
+    /// Appends values of up to nine bytes, each with an opcode boundary before it, while `next` gives
+    /// them: a byte, a word of which the lowest bytes follow, and the length of it all. Everything
+    /// that each changes is kept in registers, which `word` cannot.
+    #[inline(always)]
+    pub(crate) fn run(
+        &mut self,
+        mut next: impl FnMut() -> Option<(u8, u64, usize)>,
+    ) -> Result<(), Raised> {
+        let (mut data, mut len, mut watermark) = (self.data, self.len, self.watermark);
+        while let Some((first, word, size)) = next() {
+            debug_assert!(size <= 9);
+            if len >= watermark {
+                self.len = len;
+                self.begin_value_slowly()?;
+                (data, len, watermark) = (self.data, self.len, self.watermark);
+            }
+            // SAFETY: below the watermark, and after `begin_value_slowly`, there is room for SLACK
+            // bytes; what is written beyond `size` lies in that room and is overwritten later.
+            unsafe {
+                let end = data.add(len);
+                *end = first;
+                let word = word.to_le_bytes();
+                std::ptr::copy_nonoverlapping(word.as_ptr(), end.add(1), size_of::<u64>());
+            }
+            len += size;
+        }
+        self.len = len;
+        Ok(())
+    }
+
     /// Appends up to 255 bytes after [`Output::begin_value`].
     #[inline(always)]
     pub(crate) fn short(&mut self, bytes: &[u8]) {

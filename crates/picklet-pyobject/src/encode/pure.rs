@@ -7,6 +7,8 @@
 //! the buffer's, and the keys of the record before are remembered by position, so that the same
 //! key of the next one needs no look-up.
 
+use pyo3::ffi;
+
 use super::containers::check_size;
 use super::{Done, Encoder};
 use crate::object::{self, Obj, Pairs, Text};
@@ -16,11 +18,18 @@ const BATCH: usize = 1000;
 /// Positions of keys that are remembered.
 const KEYS: usize = 32;
 
-/// The keys of the last dict that were met in the memo, by position. Most dumps are small and
-/// meet none, so that its places are made late.
+/// The keys of the last dict that were met in the memo, by position, and the strs of the last tuple.
+/// Most dumps are small and meet none, so that its places are made late.
 #[derive(Default)]
 pub(super) struct KeyCache {
-    slots: Vec<(usize, u32)>,
+    slots: [Vec<(usize, u32)>; 2],
+}
+
+/// Which of them.
+#[derive(Clone, Copy)]
+enum Holder {
+    Dict,
+    Tuple,
 }
 
 impl Encoder<'_, '_> {
@@ -46,11 +55,22 @@ impl Encoder<'_, '_> {
             self.out.word(u64::from(b'N'), 1);
             return Ok(());
         }
-        self.pure_other(obj, may_skip)
+        self.pure_other(obj, ty, may_skip)
     }
 
     #[inline(never)]
-    fn pure_other(&mut self, obj: Obj, may_skip: bool) -> Done {
+    fn pure_other(&mut self, obj: Obj, ty: *mut ffi::PyTypeObject, may_skip: bool) -> Done {
+        let holds =
+            ty == object::list_type() || ty == object::dict_type() || ty == object::tuple_type();
+        if holds {
+            self.out.begin_value()?;
+            let unshared = may_skip && obj.is_unshared();
+            if !unshared && let Some(index) = self.memo.get(obj) {
+                self.pure_get(index);
+                return Ok(());
+            }
+            return self.save_nested(obj, ty, unshared);
+        }
         let truth = obj == object::boolean(true);
         if truth || obj == object::boolean(false) {
             self.out.begin_value()?;
@@ -118,26 +138,82 @@ impl Encoder<'_, '_> {
         if owns_keys && key.is_unshared() {
             return self.pure_str(key, true);
         }
-        if let Some((last, index)) = self.keys.slots.get(position)
-            && *last == key.ptr() as usize
+        self.pure_shared_str(key, position, Holder::Dict)
+    }
+
+    /// A str that may be met again, and perhaps was at this position of the last such holder.
+    #[inline(always)]
+    fn pure_shared_str(&mut self, text: Obj, position: usize, holder: Holder) -> Done {
+        let slots = &self.keys.slots[holder as usize];
+        if let Some((last, index)) = slots.get(position)
+            && *last == text.ptr() as usize
         {
             let index = *index;
             self.out.begin_value()?;
             self.pure_get(index);
             return Ok(());
         }
-        self.pure_str(key, false)?;
+        self.pure_str(text, false)?;
         if position < KEYS
-            && let Some(index) = self.memo.get(key)
+            && let Some(index) = self.memo.get(text)
         {
-            if self.keys.slots.len() <= position {
-                self.keys.slots.resize(position + 1, (0, 0));
+            let slots = &mut self.keys.slots[holder as usize];
+            if slots.len() <= position {
+                slots.resize(position + 1, (0, 0));
             }
-            if let Some(slot) = self.keys.slots.get_mut(position) {
-                *slot = (key.ptr() as usize, index);
+            if let Some(slot) = slots.get_mut(position) {
+                *slot = (text.ptr() as usize, index);
             }
         }
         Ok(())
+    }
+
+    /// The numbers among the items from `index` to `end`, up to the first item that is none or that
+    /// five bytes do not hold: where the next one stands.
+    #[inline(always)]
+    fn pure_numbers(
+        &mut self,
+        mut index: usize,
+        end: usize,
+        item: impl Fn(usize) -> Option<Obj>,
+    ) -> Done<usize> {
+        self.out.run(|| {
+            let item = if index < end { item(index)? } else { return None };
+            let ty = item.ty();
+            let word = if ty == object::int_type() {
+                let small = object::int_value(item).and_then(|value| i32::try_from(value).ok())?;
+                let bits = u64::from(small as u32);
+                let (opcode, len) = match bits {
+                    0..=0xff => (b'K', 2),
+                    0x100..=0xffff => (b'M', 3),
+                    _ => (b'J', 5),
+                };
+                (opcode, bits, len)
+            } else if ty == object::float_type() {
+                (b'G', object::float_value(item).to_bits().swap_bytes(), 9)
+            } else {
+                return None;
+            };
+            index += 1;
+            Some(word)
+        })?;
+        Ok(index)
+    }
+
+    /// The item of a list that has one.
+    pub(super) fn pure_append_only(&mut self, obj: Obj) -> Done {
+        let Some(item) = object::list_item(obj, 0) else { return Ok(()) };
+        self.pure_value(item, true)?;
+        Ok(self.out.byte(b'a')?)
+    }
+
+    /// The pair of a dict that has one.
+    pub(super) fn pure_set_only(&mut self, obj: Obj) -> Done {
+        let owns_keys = object::dict_owns_keys(obj);
+        let Some((key, value)) = Pairs::of(obj).next() else { return Ok(()) };
+        self.pure_key(key, 0, owns_keys)?;
+        self.pure_value(value, true)?;
+        Ok(self.out.byte(b's')?)
     }
 
     /// The items of a list with more than one.
@@ -151,8 +227,13 @@ impl Encoder<'_, '_> {
             while index < end
                 && let Some(item) = object::list_item(obj, index)
             {
-                self.pure_value(item, true)?;
-                index += 1;
+                let next = self.pure_numbers(index, end, |at| object::list_item(obj, at))?;
+                if next == index {
+                    self.pure_value(item, true)?;
+                    index += 1;
+                } else {
+                    index = next;
+                }
             }
             self.out.byte(b'e')?;
             self.between_items()?;
@@ -215,10 +296,26 @@ impl Encoder<'_, '_> {
     /// The items of a tuple that is met for the first time; see `save_tuple` for `unshared`.
     #[inline(always)]
     pub(super) fn pure_tuple_items(&mut self, obj: Obj, unshared: bool) -> Done {
-        for index in 0..object::tuple_len(obj) {
-            self.pure_value(object::tuple_item(obj, index), unshared)?;
+        let len = object::tuple_len(obj);
+        let mut index = 0;
+        while index < len {
             // A tuple has no batches, and none of its items goes while it is held.
-            if index % BATCH == BATCH - 1 {
+            let end = len.min(index - index % BATCH + BATCH);
+            while index < end {
+                let next = self.pure_numbers(index, end, |at| Some(object::tuple_item(obj, at)))?;
+                if next > index {
+                    index = next;
+                    continue;
+                }
+                let item = object::tuple_item(obj, index);
+                if item.ty() == object::str_type() && !(unshared && item.is_unshared()) {
+                    self.pure_shared_str(item, index, Holder::Tuple)?;
+                } else {
+                    self.pure_value(item, unshared)?;
+                }
+                index += 1;
+            }
+            if index % BATCH == 0 {
                 self.between_items()?;
             }
         }
