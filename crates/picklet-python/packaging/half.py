@@ -37,6 +37,6 @@ def build(python, place, *, release=False, target=None, features=(), settings=()
     package = place / "picklet"
     package.mkdir(parents=True, exist_ok=True)
     shutil.copy(built, package / "_picklet.so")
-    for name in ("compat.py", "picklers.py", "_sound.py"):
+    for name in ("compat.py", "picklers.py", "policy.py", "_sound.py"):
         shutil.copy(CRATE / "python" / "picklet" / name, package)
     (package / "__init__.py").write_text(PACKAGE, encoding="utf-8")
