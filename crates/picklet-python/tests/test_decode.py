@@ -200,6 +200,9 @@ def same(ours, stock):
         b"I1\x00 text\n.",
         b"I 1\n.",
         b"I08\n.",
+        b"plp0\n.",
+        b"p\n.",
+        b"(pl\n.",
     ],
     ids=repr,
 )

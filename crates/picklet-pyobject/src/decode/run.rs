@@ -316,6 +316,11 @@ impl Decoder<'_, '_> {
                 self.get_signed(index)
             }
             b'p' => {
+                // C looks for an object after the line and before its number.
+                if self.stack.len() <= self.fence {
+                    self.text_line()?;
+                    return self.underflow();
+                }
                 let index = self.text_index()?;
                 let Ok(index) = u64::try_from(index) else {
                     return Err(

@@ -9,7 +9,7 @@ use crate::object::{self, Owned, Raised};
 
 impl<'py> Decoder<'_, 'py> {
     /// A line without its newline; an empty one is an error, as in C.
-    fn text_line<'a>(&mut self) -> Result<&'a [u8], Raised> {
+    pub(super) fn text_line<'a>(&mut self) -> Result<&'a [u8], Raised> {
         let line = self.input.line()?;
         match line.split_last() {
             Some((_, rest)) if !rest.is_empty() => Ok(rest),
