@@ -15,6 +15,10 @@ use crate::object::{self, Obj, Owned};
 /// Where numpy 2 and numpy 1 keep `_reconstruct`.
 const HOMES: [&str; 2] = ["numpy._core.multiarray", "numpy.core.multiarray"];
 
+/// Bytes of an array above which a dump to a file asks it, in full-memo mode: its bytes go to the
+/// file uncopied then, while a pure run looks at everything twice.
+const LARGE: usize = 256 * 1024;
+
 /// The dtype that was looked at last, and what it is of.
 #[derive(Default)]
 pub(super) struct LastDtype(usize, Option<Numbers>);
@@ -26,6 +30,9 @@ impl<'py> Encoder<'_, 'py> {
         let Some(numbers) = self.numbers(array.dtype())? else { return Ok(false) };
         // SAFETY: the dtype's own size; no Python code runs before the bytes are copied.
         let Some(bytes) = (unsafe { array.bytes(numbers.size) }) else { return Ok(false) };
+        if bytes.len() > LARGE && self.pure_cap < u64::MAX {
+            return Ok(false);
+        }
         let bytes = super::new_bytes(bytes)?;
         let Some(reconstruct) = self.numpy_global(&HOMES, "_reconstruct")? else {
             return Ok(false);
