@@ -114,7 +114,10 @@ impl Numbers {
         let py = dtype.py();
         let kind = dtype.getattr(pyo3::intern!(py, "kind"))?.extract::<char>()?;
         let order = dtype.getattr(pyo3::intern!(py, "byteorder"))?.extract::<char>()?;
-        let plain = matches!(kind, 'b' | 'i' | 'u' | 'f' | 'c')
+        // numpy's own: other packages' types, of whatever kind, have other numbers.
+        let number = dtype.getattr(pyo3::intern!(py, "num"))?.extract::<i64>()?;
+        let plain = matches!(number, 0..=16 | 23)
+            && matches!(kind, 'b' | 'i' | 'u' | 'f' | 'c')
             && matches!(order, '=' | '|')
             && dtype.getattr(pyo3::intern!(py, "metadata"))?.is_none();
         if !plain {
