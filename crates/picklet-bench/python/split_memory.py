@@ -84,6 +84,24 @@ def large_items(file, size):
     file.write(b"e.")
 
 
+def small_pickles(file, size):
+    """Pickles of two dicts each, one after another."""
+    pickle = b"\x80\x04](}\x94\x8c\x02id\x94K\x01s}\x94h\x01K\x02se."
+    repeated(file, pickle, size)
+
+
+def framed_pickles(file, size):
+    """Pickles of 50 MB of dicts in frames, one after another."""
+    record = b"}\x94h\x01K\x02s"
+    frame = b"\x95" + (9_100 * len(record)).to_bytes(8, "little") + record * 9_100
+    while file.tell() < size:
+        file.write(b"\x80\x04](}\x94\x8c\x02id\x94K\x01s")
+        # Piece by piece: a child's peak begins with its parent's.
+        for _ in range(800):
+            file.write(frame)
+        file.write(b"e.")
+
+
 SHAPES = {
     "tuple of small items": (tuple_of_small, "64MB"),
     "list in one batch": (list_in_one_batch, "64MB"),
@@ -92,6 +110,8 @@ SHAPES = {
     "shared objects": (references, "20MB"),
     "large items": (large_items, "64MB"),
     "one segment": (large_items, "100GB"),
+    "stream of small pickles": (small_pickles, "64MB"),
+    "stream of large pickles": (framed_pickles, "64MB"),
 }
 
 

@@ -73,13 +73,21 @@ def stream(file, size):
             pickle.dump(records[at : at + 3_000], file)
 
 
+def stream_of_arrays(file, size):
+    """Pickles of a dict with a byte string of 1 MB, one after another."""
+    chance = random.Random(7)
+    for number in range(size // 1_000_000):
+        pickle.dump({"number": number, "data": chance.randbytes(1_000_000)}, file)
+
+
 PAYLOADS = {
     "records": (lambda n: list(main_job.records(n)), 58),
     "instances": (instances, 66),
     "texts": (texts, 53),
     "floats": (numbers, 9),
     "large byte strings": (arrays, 1_000_005),
-    "stream of pickles": (stream, None),
+    "stream of records": (stream, None),
+    "stream of byte strings": (stream_of_arrays, None),
 }
 
 

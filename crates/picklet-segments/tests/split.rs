@@ -338,6 +338,69 @@ for stem in sorted(n[:-7] for n in os.listdir(folder) if n.endswith('.pickle')):
 }
 
 #[test]
+fn large_pickles_of_a_stream_share_their_first_texts_and_are_what_they_were() {
+    let Some(python) = python() else { return };
+    let folder = folder();
+    // More than 256 memo entries, referred to near and far; equal texts that are two objects;
+    // pickles of more than one block; headers of another shape in between; numbers left out.
+    run_python(
+        &python,
+        folder.path(),
+        "import random, pickletools
+r = random.Random(11)
+towns = [f'town {i}' for i in range(400)]
+shared = [['shared', i] for i in range(300)]
+def make(i):
+    twins = ['twin ' + str(r.randrange(3))[:] for _ in range(4)]
+    head = {'version': i, 'twins': [t + '!' for t in twins], 'self': []}
+    head['self'].append(head)
+    if i % 5 == 0: return head
+    return [{'id': r.randrange(10**6), 'town': r.choice(towns), 'list': r.choice(shared),
+             'name': f'name {r.random()}', 'tags': (r.choice(towns), 'x' * r.choice((3, 300)))}
+            for _ in range(r.choice((3, 300, 3000)))] + [head, head]
+for protocol in list(range(6)) + ['mixed', 'optimized']:
+    with open(f'{folder}/stream-{protocol}.pickle', 'wb') as f:
+        for i in range(30):
+            if protocol == 'optimized':
+                f.write(pickletools.optimize(pickle.dumps(make(i), 2)))
+            else:
+                pickle.dump(make(i), f, i % 6 if protocol == 'mixed' else protocol)",
+    );
+    for source in sources(folder.path()) {
+        for (name, target) in [("all", Target::Parts(1)), ("few", Target::Items(8))] {
+            let report = cut(&source, &source.with_extension(name), target).unwrap();
+            assert_eq!((report.items, report.segments.kind()), (30, Kind::List));
+        }
+    }
+    let said = run_python(
+        &python,
+        folder.path(),
+        "import os, io
+sizes = []
+for stem in sorted(n[:-7] for n in os.listdir(folder) if n.endswith('.pickle')):
+    with open(f'{folder}/{stem}.pickle', 'rb') as f:
+        objects = [pickle.load(f) for _ in range(30)]
+        size = f.tell()
+    # With a memo of its own for each, so that only what is shared within it shows.
+    alone = [pickle.dumps(o, 2) for o in objects]
+    for split in 'all', 'few':
+        joined = []
+        d = f'{folder}/{stem}.{split}'
+        written = 0
+        for name in sorted(n for n in os.listdir(d) if n.endswith('.pickle')):
+            data = open(f'{d}/{name}', 'rb').read()
+            written += len(data)
+            joined += pickle.loads(data)
+            assert len(pickle._loads(data)) > 0
+        assert [pickle.dumps(o, 2) for o in joined] == alone, (stem, split)
+        sizes.append((stem, split, round(written / size, 3)))
+print(max(s for _, _, s in sizes), sizes)",
+    );
+    let largest: f64 = said.split(' ').next().unwrap().parse().unwrap();
+    assert!(largest < 1.08, "{said}");
+}
+
+#[test]
 fn names_shared_objects_and_resuming_follow_the_options() {
     let Some(python) = python() else { return };
     let folder = folder();

@@ -307,7 +307,7 @@ impl Scanner<'_> {
                             defined!(u64::from(id));
                             push!(2);
                             if T::REFS {
-                                trace.small_get(id);
+                                trace.small_get(at!(), id);
                             }
                         }
                         LONG_BINGET => {

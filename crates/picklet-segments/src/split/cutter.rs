@@ -48,7 +48,7 @@ enum State {
 /// Scans and cuts.
 pub(crate) struct Cutter<'a> {
     source: &'a dyn ReadAt,
-    items: Items<'a, Collector>,
+    items: Items<'a, Collector<false>>,
     planner: Planner,
     prefix_memo: u64,
     state: State,

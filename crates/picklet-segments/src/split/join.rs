@@ -10,7 +10,7 @@ use super::emit::Halt;
 use super::extract::top;
 use super::items::{Items, Step};
 use super::ops::*;
-use super::rebase::{Framer, Joiner, Stretch};
+use super::rebase::{Framer, Joiner, Sharing, Stretch};
 use super::refs::{Collector, Refs};
 use super::root::{Found, Root, find};
 use super::scan::{Event, Frame, NoTrace, Scanner, Trace};
@@ -86,7 +86,7 @@ pub(crate) fn contents(input: &Input) -> Result<Held> {
             }
         };
         let inner = || -> Result<Option<Held>, Fault> {
-            let collector = Collector::new(root.body, root.prefix_memo);
+            let collector = Collector::<true>::new(root.body, root.prefix_memo);
             let window = Window::new(input.data(), input.size());
             let mut items = Items::traced(window, &root, collector)?;
             loop {
@@ -263,7 +263,7 @@ impl<W: Write> Joining<'_, W> {
             let mut splice = Splice::new(Window::new(input.data(), input.size()));
             let mut window = Window::new(input.data(), input.size());
             let begun = begun(&mut window, 0).map_err(|fault| told(fault.into(), input.path()))?;
-            return self.object(input, begun, &mut splice);
+            return self.object(input, begun, input.size(), &mut splice, None);
         }
         let held = self.merged.first.borrow_mut().take().or_else(|| member.held.clone());
         let Held { root, body_end, container_ids, seen } =
@@ -290,7 +290,7 @@ impl<W: Write> Joining<'_, W> {
             to: body_end,
             before: root.prefix_memo,
             alike: root.prefix == form.prefix,
-            share: true,
+            sharing: Sharing::Equal,
             container_ids: &container_ids,
             seen: seen.as_ref(),
         };
@@ -315,12 +315,14 @@ impl<W: Write> Joining<'_, W> {
     }
 
     /// Adds a pickle that was found sound, of which [`begun`] tells, as an item
-    /// of a list. `splice` copies from its source.
+    /// of a list. `splice` copies from its source up to `to`, or to a STOP before.
     fn object(
         &mut self,
         input: &Input,
         (from, protocol): (u64, u8),
+        to: u64,
         splice: &mut Splice<'_>,
+        seen: Option<&Seen>,
     ) -> Result<()> {
         self.speak(protocol)?;
         let name = &self.name;
@@ -329,12 +331,12 @@ impl<W: Write> Joining<'_, W> {
             source: input.data(),
             protocol,
             from,
-            to: input.size(),
+            to,
             before: 0,
             alike: false,
-            share: false,
+            sharing: Sharing::FirstTexts,
             container_ids: &[],
-            seen: None,
+            seen,
         };
         self.joiner
             .add_by(splice, &stretch, &mut failed)
@@ -344,10 +346,12 @@ impl<W: Write> Joining<'_, W> {
 
     /// Adds the object that `reader` has just gone over.
     pub(crate) fn read_object(&mut self, input: &Input, reader: &mut Objects<'_>) -> Result<()> {
-        if reader.refers() || self.joiner.leaves_numbers_out() {
-            return self.object(input, reader.begun, &mut reader.splice);
-        }
         let (from, protocol) = reader.begun;
+        if reader.met.refers() || self.joiner.leaves_numbers_out() {
+            let seen = reader.seen();
+            let to = reader.end - 1;
+            return self.object(input, (from, protocol), to, &mut reader.splice, seen.as_ref());
+        }
         self.speak(protocol)?;
         let name = &self.name;
         let mut failed = |error| -> Halt { Error::io("write", name, error).into() };
@@ -367,7 +371,7 @@ impl<W: Write> Joining<'_, W> {
                 to: pickle.len() as u64,
                 before: form.prefix_memo,
                 alike: true,
-                share: false,
+                sharing: Sharing::Nothing,
                 container_ids: &[],
                 seen: None,
             };
@@ -411,54 +415,27 @@ fn ahead(window: &Window<'_>, offset: u64) -> Option<[u8; 2]> {
 pub(crate) struct Objects<'a> {
     scanner: Scanner<'a>,
     splice: Splice<'a>,
-    met: Met,
+    met: Collector<true>,
     /// Where the operations of the last one begin, and its protocol.
     begun: (u64, u8),
     end: u64,
 }
 
-/// Whether a pickle has memo numbers in it: without them it can be copied as it is.
-#[derive(Default)]
-struct Met {
-    numbers: bool,
-}
-
-impl Trace for Met {
-    const ACTIVE: bool = false;
-    const REFS: bool = true;
-
-    fn small_get(&mut self, _id: u8) {
-        self.numbers = true;
-    }
-
-    fn get(&mut self, _at: u64, _id: u64) {
-        self.numbers = true;
-    }
-
-    fn put(&mut self, _at: u64) {
-        self.numbers = true;
-    }
-
-    fn small_put(&mut self) {
-        self.numbers = true;
-    }
-
-    fn text(&mut self, _get: Option<u64>) {
-        self.numbers = true;
-    }
-}
+/// Bytes of a pickle that is worth copying by the block: its first operations are looked at one by
+/// one in any case.
+const MANY: u64 = 16 << 10;
 
 impl<'a> Objects<'a> {
     pub(crate) fn new(input: &'a Input) -> Self {
         let window = || Window::new(input.data(), input.size());
         let scanner = Scanner::with_slots(window(), 0, 0, false, 1 << 10);
-        let splice = Splice::new(window());
-        Objects { scanner, splice, met: Met::default(), begun: (0, 0), end: 0 }
+        let splice = Splice::pickles(window());
+        Objects { scanner, splice, met: Collector::new(0, 0), begun: (0, 0), end: 0 }
     }
 
     /// Goes over the pickle that begins at `start`. Returns where it ends.
     pub(crate) fn read(&mut self, start: u64) -> Result<u64, Fault> {
-        self.met.numbers = false;
+        self.met.restart(start);
         self.begun = begun(self.scanner.window(), start)?;
         self.scanner.keep_frames(std::collections::VecDeque::new());
         self.end = one_object(&mut self.scanner, start, &mut self.met)?;
@@ -470,8 +447,15 @@ impl<'a> Objects<'a> {
         ahead(self.scanner.window(), offset)
     }
 
-    fn refers(&self) -> bool {
-        self.met.numbers
+    /// What was met in the last one, if it is large.
+    fn seen(&mut self) -> Option<Seen> {
+        (self.end - self.begun.0 > MANY && !self.scanner.odd_frames()).then(|| Seen {
+            refs: self.met.finish(0),
+            frames: self.scanner.frames_seen(),
+            memo: self.scanner.memo(),
+            counted: self.scanner.counted(),
+            gaps: self.scanner.gaps,
+        })
     }
 }
 

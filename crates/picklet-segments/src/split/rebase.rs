@@ -13,6 +13,7 @@ use super::emit::Halt;
 use super::external::refers_to_container;
 use super::join::Seen;
 use super::ops::*;
+use super::refs::Places;
 use super::scan::Scanner;
 use super::splice::{CONTAINER, IS_NONE, Ids, Memo, NOWHERE, Splice, Texts, misplaced};
 use super::symbols::{Entry, Look, Popped, SHORT, look};
@@ -87,6 +88,8 @@ pub(crate) struct Joiner<W: Write> {
     texts: Texts,
     /// Entries of what stands before the first stretch.
     prefix: u64,
+    /// Room for what is copied by the block.
+    block: Vec<u8>,
 }
 
 /// A stretch of a pickle to be joined.
@@ -100,13 +103,25 @@ pub(crate) struct Stretch<'a> {
     pub(crate) before: u64,
     /// Whether those before it are defined alike in what is written.
     pub(crate) alike: bool,
-    /// Whether objects that cannot change and are written already are referred
-    /// to, instead of being written again.
-    pub(crate) share: bool,
+    /// Which objects are referred to where they are written already.
+    pub(crate) sharing: Sharing,
     /// Those that must not be referred to.
     pub(crate) container_ids: &'a [u64],
     /// What a scan has met in it.
     pub(crate) seen: Option<&'a Seen>,
+}
+
+/// Which objects that cannot change and are written already are referred to, instead of being
+/// written again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// None.
+    Nothing,
+    /// Texts, where they are among the first of a pickle and of one before it. What else is equal
+    /// is not looked for, which would cost more than it finds in a stream of small pickles.
+    FirstTexts,
+    /// All that a look at the stretch's beginning finds.
+    Equal,
 }
 
 /// Memo entries of a stretch that are looked at on their own, at most.
@@ -115,7 +130,8 @@ const MOST_ENTRIES: u64 = 1 << 24;
 impl<W: Write> Joiner<W> {
     /// A joiner that writes to `out`, where `memo` numbers are defined.
     pub(crate) fn new(out: Framer<W>, memo: u64, texts: Texts) -> Self {
-        Joiner { out, memo: Memo { next: memo, gaps: false }, texts, prefix: memo }
+        let memo_now = Memo { next: memo, gaps: false };
+        Joiner { out, memo: memo_now, texts, prefix: memo, block: Vec::new() }
     }
 
     /// Writes bytes that define nothing.
@@ -169,14 +185,19 @@ impl<W: Write> Joiner<W> {
         failed: &mut dyn FnMut(io::Error) -> Halt,
     ) -> Result<(), Halt> {
         let Stretch { source, from, to, before, protocol, .. } = *stretch;
-        let look = if stretch.share {
+        let share = stretch.sharing == Sharing::Equal;
+        let look = if share {
             look(source, from, to, before, protocol, &mut self.texts.nodes)?
         } else {
             Look { body: from, first: before, ..Look::default() }
         };
         let mut ids = self.ids(stretch, &look);
-        let learns = stretch.share && self.memo.next < SHORT;
-        if stretch.share {
+        if stretch.sharing == Sharing::FirstTexts {
+            ids.before = true;
+            self.texts.next_pickle();
+        }
+        let learns = share && self.memo.next < SHORT;
+        if share {
             self.replace(stretch, &look, &mut ids);
             if !learns {
                 self.texts.truncate(look.nodes);
@@ -225,16 +246,14 @@ impl<W: Write> Joiner<W> {
     }
 
     /// Whether what is left of a stretch can be copied as it is, but for the numbers at the places
-    /// that a scan has met: every number of a byte stays, and no text is looked for.
+    /// that a scan has met, and no text is looked for.
     fn fits(&self, seen: &Seen, ids: &Ids) -> bool {
         let refs = &seen.refs;
-        let mut small = (0..).zip(refs.small.iter()).filter_map(|(id, met)| met.then_some(id));
         let shift = ids.shift.unwrap_or(self.memo.next.wrapping_sub(ids.next));
         !refs.text
             && !(seen.counted && (self.memo.gaps || seen.gaps))
             && self.texts.missing() == 0
             && ids.next >= ids.low.len() as u64
-            && small.all(|id: u64| ids.map(id) == Some(id))
             && seen.memo.wrapping_add(shift) <= u64::from(u32::MAX)
     }
 
@@ -248,50 +267,91 @@ impl<W: Write> Joiner<W> {
         from: u64,
         failed: &mut dyn FnMut(io::Error) -> Halt,
     ) -> Result<u64, Halt> {
-        let places = &seen.refs.places;
-        if places.until().is_some() {
+        let refs = &seen.refs;
+        let mut small = (0..).zip(refs.small.iter()).filter_map(|(id, met)| met.then_some(id));
+        // Mostly every number of a byte stays.
+        let small_places = if small.all(|id: u64| ids.map(id) == Some(id)) {
+            None
+        } else if let Some(places) = &refs.small_places {
+            Some(places)
+        } else {
+            return Ok(from);
+        };
+        let mut kept = small_places.into_iter().chain([&refs.places]);
+        if kept.any(|places| places.until().is_some()) {
             return Ok(from);
         }
         let first = ids.next;
         let shift = *ids.shift.get_or_insert(self.memo.next.wrapping_sub(first));
         // Every entry of the stretch may be referred to from now on.
         ids.next = seen.memo;
-        let mut places = places.iter().skip_while(|at| *at < from).peekable();
+        let none = Places::default();
+        let (mut small_at, mut small) = small_places.unwrap_or(&none).after(from);
+        let (mut large_at, mut large) = refs.places.after(from);
         let frames = seen.frames.iter().map(|frame| frame.at);
         let frames = frames.skip_while(|at| *at < from).take_while(|at| *at < stretch.to);
         let mut offset = from;
-        let mut block = vec![0; BLOCK];
+        let mut block = std::mem::take(&mut self.block);
+        block.resize(BLOCK, 0);
         for end in frames.chain([stretch.to]) {
             while offset < end {
                 let want = (end - offset).min(BLOCK as u64) as usize;
                 let bytes = block.get_mut(..want).unwrap_or_default();
                 stretch.source.read_exact_at(offset, bytes).map_err(Fault::from)?;
-                let mut done = want;
-                while let Some(&at) = places.peek().filter(|at| **at < offset + want as u64) {
+                let (mut sent, mut done) = (0, want);
+                let there = offset + want as u64;
+                loop {
+                    let short = small_at < large_at;
+                    let at = small_at.min(large_at);
+                    if at >= there {
+                        break;
+                    }
                     let begin = (at - offset) as usize;
-                    let Some(number) = bytes.get_mut(begin + 1..begin + 5) else {
+                    let end = begin + if short { 2 } else { 5 };
+                    let Some(number) = bytes.get_mut(begin + 1..end) else {
                         // It is in two blocks: the next one begins with it.
                         done = begin;
                         break;
                     };
-                    let id = little(number);
+                    let id = match number {
+                        [id] => u64::from(*id),
+                        [a, b, c, d] => u64::from(u32::from_le_bytes([*a, *b, *c, *d])),
+                        _ => NOWHERE,
+                    };
                     let new = match ids.map(id) {
                         Some(CONTAINER) => return Err(refers_to_container(at).into()),
-                        Some(new) if new <= u64::from(u32::MAX) => new as u32,
+                        Some(new) if new <= u64::from(u32::MAX) => (new as u32).to_le_bytes(),
                         _ => return Err(misplaced(at, id).into()),
                     };
-                    number.copy_from_slice(&new.to_le_bytes());
-                    places.next();
+                    match (number, new) {
+                        ([place], [new, 0, 0, 0]) => *place = new,
+                        ([_], _) => {
+                            let before = bytes.get(sent..begin).unwrap_or_default();
+                            self.out.write_all(before).map_err(&mut *failed)?;
+                            self.out.write_all(&[LONG_BINGET]).map_err(&mut *failed)?;
+                            self.out.write_all(&new).map_err(&mut *failed)?;
+                            sent = end;
+                        }
+                        (number, new) => number.copy_from_slice(&new),
+                    }
+                    let (next, places) = if short {
+                        (&mut small_at, &mut small)
+                    } else {
+                        (&mut large_at, &mut large)
+                    };
+                    *next = places.next().unwrap_or(NOWHERE);
                 }
                 if done == 0 {
                     return Err(Fault::truncated(offset).into());
                 }
-                self.out.write_all(bytes.get(..done).unwrap_or_default()).map_err(&mut *failed)?;
+                let rest = bytes.get(sent..done).unwrap_or_default();
+                self.out.write_all(rest).map_err(&mut *failed)?;
                 offset += done as u64;
             }
             self.out.flush().map_err(&mut *failed)?;
             offset = end + if end < stretch.to { 9 } else { 0 };
         }
+        self.block = block;
         self.memo.gaps |= seen.gaps;
         self.memo.next = seen.memo.wrapping_add(shift);
         Ok(stretch.to)

@@ -39,6 +39,16 @@ impl Places {
         Places { deltas: Vec::new(), last: begin, begin, until: None }
     }
 
+    /// Forgets all, and begins again.
+    fn restart(&mut self, begin: u64) {
+        self.deltas.clear();
+        (self.last, self.begin, self.until) = (begin, begin, None);
+    }
+
+    fn any(&self) -> bool {
+        !self.deltas.is_empty() || self.until.is_some()
+    }
+
     #[inline]
     fn push(&mut self, at: u64) {
         let delta = at.wrapping_sub(self.last);
@@ -77,26 +87,44 @@ impl Places {
     }
 
     /// The offsets.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = u64> + '_ {
-        let mut rest = self.deltas.as_slice();
-        let mut at = self.begin;
-        std::iter::from_fn(move || {
-            let (&first, after) = rest.split_first()?;
-            rest = after;
-            let mut delta = u64::from(first);
-            if first == FAR {
-                let (far, after) = rest.split_first_chunk::<8>()?;
-                rest = after;
-                delta = u64::from_le_bytes(*far);
-            }
-            at = at.wrapping_add(delta);
-            Some(at)
-        })
+    pub(crate) fn iter(&self) -> PlacesIter<'_> {
+        PlacesIter { rest: &self.deltas, at: self.begin }
+    }
+
+    /// The first offset that is not before `from`, `u64::MAX` if there is none, and those after it.
+    pub(crate) fn after(&self, from: u64) -> (u64, PlacesIter<'_>) {
+        let mut places = self.iter();
+        let first = places.find(|at| *at >= from);
+        (first.unwrap_or(u64::MAX), places)
     }
 
     /// The offset from which on places are missing.
     pub(crate) fn until(&self) -> Option<u64> {
         self.until
+    }
+}
+
+/// The offsets of [`Places`], in order.
+pub(crate) struct PlacesIter<'p> {
+    rest: &'p [u8],
+    at: u64,
+}
+
+impl Iterator for PlacesIter<'_> {
+    type Item = u64;
+
+    #[inline]
+    fn next(&mut self) -> Option<u64> {
+        let (&first, mut after) = self.rest.split_first()?;
+        let mut delta = u64::from(first);
+        if first == FAR {
+            let far;
+            (far, after) = after.split_first_chunk::<8>()?;
+            delta = u64::from_le_bytes(*far);
+        }
+        self.rest = after;
+        self.at = self.at.wrapping_add(delta);
+        Some(self.at)
     }
 }
 
@@ -203,19 +231,22 @@ pub(crate) struct Refs {
     pub(crate) text: bool,
     /// The numbers of a byte that are referred to, those from inside the segment among them.
     pub(crate) small: Box<[bool; SMALL]>,
+    /// The GETs of these, where they were asked for.
+    pub(crate) small_places: Option<Places>,
 }
 
 impl Refs {
     /// Those of the segment `plan`, which is read for them.
     pub(crate) fn of(source: &dyn ReadAt, plan: &Plan, prefix_memo: u64) -> Result<Refs, Fault> {
-        let mut collector = Collector::new(plan.from.offset, plan.from.memo);
+        let mut collector = Collector::<false>::new(plan.from.offset, plan.from.memo);
         collector.walk(source, plan.from.offset, plan.to.offset)?;
         Ok(collector.finish(prefix_memo))
     }
 }
 
-/// Gathers [`Refs`] during a scan, segment after segment.
-pub(crate) struct Collector {
+/// Gathers [`Refs`] during a scan, segment after segment; the places of GETs of a byte if
+/// `SMALL_PLACES`: only what joins pickles needs them.
+pub(crate) struct Collector<const SMALL_PLACES: bool> {
     /// Where the open segment begins, and its first memo number.
     begin: u64,
     first: u64,
@@ -226,16 +257,22 @@ pub(crate) struct Collector {
     /// Since then.
     piece: Numbers,
     places: Places,
+    small_places: Places,
     text: bool,
+    /// Whether a BINPUT was met.
+    short: bool,
 }
 
-impl Trace for Collector {
+impl<const SMALL_PLACES: bool> Trace for Collector<SMALL_PLACES> {
     const ACTIVE: bool = false;
     const REFS: bool = true;
 
     #[inline]
-    fn small_get(&mut self, id: u8) {
+    fn small_get(&mut self, at: u64, id: u8) {
         self.piece.add_small(id);
+        if SMALL_PLACES {
+            self.small_places.push(at);
+        }
     }
 
     #[inline]
@@ -251,6 +288,11 @@ impl Trace for Collector {
         self.places.push(at);
     }
 
+    #[inline]
+    fn small_put(&mut self) {
+        self.short = true;
+    }
+
     #[cold]
     fn text(&mut self, get: Option<u64>) {
         self.text = true;
@@ -260,7 +302,7 @@ impl Trace for Collector {
     }
 }
 
-impl Collector {
+impl<const SMALL_PLACES: bool> Collector<SMALL_PLACES> {
     /// A collector for a segment that begins at `begin`, where the next memo
     /// number is `first`.
     pub(crate) fn new(begin: u64, first: u64) -> Self {
@@ -272,8 +314,27 @@ impl Collector {
             mark: (0, begin),
             piece: Numbers::new(),
             places: Places::new(begin),
+            small_places: Places::new(begin),
             text: false,
+            short: false,
         }
+    }
+
+    /// Begins another pickle at `begin`.
+    pub(crate) fn restart(&mut self, begin: u64) {
+        self.piece.clear();
+        self.numbers.clear();
+        self.places.restart(begin);
+        self.small_places.restart(begin);
+        (self.begin, self.sealed, self.first) = (begin, begin, 0);
+        self.mark = self.places.mark();
+        self.text = false;
+        self.short = false;
+    }
+
+    /// Whether memo numbers were met: MEMOIZE has none.
+    pub(crate) fn refers(&self) -> bool {
+        self.text || self.short || self.piece.any_small || self.places.any()
     }
 
     /// What was scanned up to `offset` belongs to the open segment.
@@ -316,8 +377,10 @@ impl Collector {
         let small = self.numbers.small.clone();
         let mut prefix = self.numbers.below(self.first);
         let externals = prefix.split_off(prefix.partition_point(|id| *id < prefix_memo));
-        let places = std::mem::replace(&mut self.places, Places::new(self.begin));
-        Refs { externals, prefix, places, text: self.text, small }
+        let taken = |places| std::mem::replace(places, Places::new(self.begin));
+        let places = taken(&mut self.places);
+        let small_places = SMALL_PLACES.then(|| taken(&mut self.small_places));
+        Refs { externals, prefix, places, text: self.text, small, small_places }
     }
 
     fn walk(&mut self, source: &dyn ReadAt, from: u64, to: u64) -> Result<(), Fault> {
@@ -327,7 +390,7 @@ impl Collector {
         let mut walk = Walk::new(source, from, to, false);
         while let Some(found) = walk.next_ref()? {
             match found.opcode {
-                BINGET => self.small_get(found.id as u8),
+                BINGET => self.small_get(found.at, found.id as u8),
                 LONG_BINGET => self.get(found.at, found.id),
                 LONG_BINPUT => self.put(found.at),
                 GET => self.text(Some(found.id)),

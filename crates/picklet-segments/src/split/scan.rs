@@ -73,7 +73,7 @@ pub(crate) trait Trace {
     /// Whether it looks at memo numbers: the four that follow.
     const REFS: bool = false;
     /// A BINGET of `id`.
-    fn small_get(&mut self, _id: u8) {}
+    fn small_get(&mut self, _at: u64, _id: u8) {}
     /// A LONG_BINGET of `id`.
     fn get(&mut self, _at: u64, _id: u64) {}
     /// A LONG_BINPUT.
@@ -247,6 +247,8 @@ impl<'a> Scanner<'a> {
         self.offset = offset;
         self.memo = 0;
         self.gaps = false;
+        self.counted = false;
+        self.odd_frames = false;
     }
 
     /// Empties the stack: the container took everything.

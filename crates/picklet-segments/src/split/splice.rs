@@ -5,6 +5,7 @@
 //! know how long operations are. Numbers are changed in the block in place where
 //! they fit; most of a stretch goes out as it came in.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 
 use super::emit::Halt;
@@ -45,6 +46,9 @@ pub(crate) struct Ids {
     /// For the first entries: the number of an equal global that is written
     /// already, and is referred to in its place.
     pub(crate) alias: Vec<Option<u64>>,
+    /// Whether a text among the first entries is referred to where a pickle before this one had it
+    /// among its first, see [`Texts::before`].
+    pub(crate) before: bool,
 }
 
 impl Ids {
@@ -94,6 +98,11 @@ pub(crate) struct Texts {
     missing: usize,
     /// A bit for each wanted text, by [`print`].
     filter: Vec<u64>,
+    /// The first texts of pickles, their numbers in what is written, and the last of the pickles
+    /// that has each.
+    before: HashMap<Box<[u8]>, (u64, u64)>,
+    /// The pickle that is being copied, counted from the first.
+    pickle: u64,
 }
 
 const FILTER_BITS: usize = 1 << 16;
@@ -140,6 +149,29 @@ impl Texts {
             *place = id;
             if self.wanted.get(at) == Some(&true) {
                 self.missing -= 1;
+            }
+        }
+    }
+
+    /// Begins another pickle, for [`Texts::before`].
+    pub(crate) fn next_pickle(&mut self) {
+        self.pickle += 1;
+    }
+
+    /// The number of the text that `operation` makes, if a pickle before this one had it among its
+    /// first. If not, it is remembered as long as numbers are short: `new`.
+    ///
+    /// Two equal texts of one pickle stay two.
+    fn before(&mut self, operation: &[u8], new: u64) -> Option<u64> {
+        match self.before.get_mut(operation) {
+            Some((there, last)) => {
+                (std::mem::replace(last, self.pickle) < self.pickle).then_some(*there)
+            }
+            None => {
+                if new < SHORT {
+                    self.before.insert(operation.into(), (new, self.pickle));
+                }
+                None
             }
         }
     }
@@ -197,6 +229,8 @@ pub(crate) struct Splice<'a> {
     written: u64,
     /// The memo number before whose definition to stop.
     stop: u64,
+    /// Whether each stretch is a pickle, which ends with STOP: the window then goes beyond.
+    pickles: bool,
 }
 
 enum Pause {
@@ -265,7 +299,12 @@ impl Bytes {
 impl<'a> Splice<'a> {
     /// Copies what lies between offsets that are given later.
     pub(crate) fn new(window: Window<'a>) -> Self {
-        Splice { window, offset: 0, to: 0, written: 0, stop: u64::MAX }
+        Splice { window, offset: 0, to: 0, written: 0, stop: u64::MAX, pickles: false }
+    }
+
+    /// Copies pickles that follow one another, each up to its STOP.
+    pub(crate) fn pickles(window: Window<'a>) -> Self {
+        Splice { pickles: true, ..Splice::new(window) }
     }
 
     /// Stops where `number` is the next memo number, from now on.
@@ -285,7 +324,7 @@ impl<'a> Splice<'a> {
         failed: &mut dyn FnMut(io::Error) -> Halt,
     ) -> Result<u64, Halt> {
         // What is in memory of the same source is not read again.
-        if self.window.end() != to {
+        if self.window.end() != to && !self.pickles {
             self.window = self.window.reuse(to);
         }
         (self.offset, self.to, self.written) = (from, to, from);
@@ -457,7 +496,14 @@ impl<'a> Splice<'a> {
                             _ => NOWHERE,
                         };
                         if id >= ids.next && id != NOWHERE && next < len {
-                            if let Some(&Some(new)) = ids.instead.get(id as usize) {
+                            let there = match ids.instead.get(id as usize) {
+                                Some(&there) => there,
+                                None if ids.before && id < low => {
+                                    texts.before(&buf[pos..next], memo.next)
+                                }
+                                None => None,
+                            };
+                            if let Some(new) = there {
                                 let width = match buf[next] {
                                     MEMOIZE => 1,
                                     BINPUT => 2,
