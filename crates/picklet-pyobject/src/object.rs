@@ -28,7 +28,7 @@ mod imp;
 
 pub(crate) use self::imp::{
     Fresh, Members, Pairs, Template, attributes, dict_owns_keys, extend_list, int_bits, int_bytes,
-    int_value, is_class_named_as_type, reduces_as_object, text,
+    int_value, is_class_named_as_type, reduces_as_object, small_int, text,
 };
 
 /// A Python exception is set in the interpreter; the caller returns up to the boundary.
@@ -329,6 +329,7 @@ macro_rules! type_pointers {
 }
 
 type_pointers! {
+    bool_type => PyBool_Type;
     int_type => PyLong_Type;
     float_type => PyFloat_Type;
     str_type => PyUnicode_Type;

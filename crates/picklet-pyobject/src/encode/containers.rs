@@ -29,6 +29,7 @@ impl Encoder<'_, '_> {
     fn send(&mut self) -> Done {
         self.ways = Ways::default();
         self.last_dtype = LastDtype::default();
+        self.depth.settle();
         Ok(self.out.send_closed()?)
     }
 
@@ -41,6 +42,10 @@ impl Encoder<'_, '_> {
     }
 
     pub(super) fn save_list(&mut self, obj: Obj, unshared: bool) -> Done {
+        if self.hot {
+            self.out.begin_value()?;
+            return self.pure_list(obj, unshared);
+        }
         self.enter_fast(obj)?;
         if self.binary {
             self.out.byte(b']')?;
@@ -52,9 +57,7 @@ impl Encoder<'_, '_> {
         let done = match len {
             0 => Ok(()),
             _ if !self.binary => self.append_one_by_one(obj),
-            1 if self.hot => self.pure_append_only(obj),
             1 => self.append_only(obj),
-            _ if self.hot => self.pure_append_batches(obj),
             _ => self.append_batches(obj),
         };
         self.leave_fast(obj);
@@ -110,6 +113,10 @@ impl Encoder<'_, '_> {
     }
 
     pub(super) fn save_dict(&mut self, obj: Obj, unshared: bool) -> Done {
+        if self.hot {
+            self.out.begin_value()?;
+            return self.pure_dict(obj, unshared);
+        }
         self.enter_fast(obj)?;
         if self.binary {
             self.out.byte(b'}')?;
@@ -120,10 +127,7 @@ impl Encoder<'_, '_> {
         let done = match object::dict_len(obj) {
             0 => Ok(()),
             _ if !self.binary => self.set_one_by_one(obj),
-            1 if self.hot && !self.streams => self.pure_set_only(obj),
             1 => self.set_only(obj),
-            _ if self.streams => self.stream_set_batches(obj),
-            _ if self.hot => self.pure_set_batches(obj),
             _ => self.set_batches(obj),
         };
         self.leave_fast(obj);
@@ -141,7 +145,7 @@ impl Encoder<'_, '_> {
         self.save(value.obj(), false)
     }
 
-    fn set_only(&mut self, obj: Obj) -> Done {
+    pub(super) fn set_only(&mut self, obj: Obj) -> Done {
         let mut position = 0;
         if let Some((key, value)) = object::dict_next(obj, &mut position) {
             self.save_pair(key, value, object::dict_owns_keys(obj))?;
@@ -251,6 +255,10 @@ impl Encoder<'_, '_> {
     }
 
     pub(super) fn save_tuple(&mut self, obj: Obj, unshared: bool) -> Done {
+        if self.hot {
+            self.out.begin_value()?;
+            return self.pure_tuple(obj, unshared);
+        }
         let len = object::tuple_len(obj);
         if len == 0 {
             if self.binary {
@@ -264,10 +272,7 @@ impl Encoder<'_, '_> {
         if !counted {
             self.out.byte(b'(')?;
         }
-        if self.hot {
-            self.pure_tuple_items(obj, unshared)?;
-        }
-        for index in 0..if self.hot { 0 } else { len } {
+        for index in 0..len {
             let item = object::tuple_item(obj, index);
             // A tuple never changes, so that its items need no holding. It is memoised after its
             // items: one that can be met again inside itself brings all of them twice.
@@ -283,7 +288,7 @@ impl Encoder<'_, '_> {
         self.memoize(obj, unshared)
     }
 
-    fn drop_items(&mut self, len: usize, counted: bool) -> Done {
+    pub(super) fn drop_items(&mut self, len: usize, counted: bool) -> Done {
         if !counted && self.binary {
             return Ok(self.out.byte(b'1')?);
         }

@@ -138,11 +138,11 @@ impl Deterministic<'_, '_> {
             return Ok(Some(name));
         }
         if ty == object::tuple_type() {
-            return deeper(true, || self.tuple_name(obj));
+            return deeper(|| self.tuple_name(obj));
         }
         if ty == object::frozenset_type() {
             let mut name = vec![0x91];
-            for (encoding, _) in deeper(true, || self.sorted(obj))? {
+            for (encoding, _) in deeper(|| self.sorted(obj))? {
                 name.extend_from_slice(object::bytes_of(encoding.obj()));
             }
             return Ok(Some(name));
@@ -229,23 +229,23 @@ impl Deterministic<'_, '_> {
     fn save_new(&mut self, obj: Obj, name: Option<Vec<u8>>) -> Result<(), Raised> {
         let ty = obj.ty();
         if ty == object::list_type() {
-            return deeper(true, || self.save_list(obj));
+            return deeper(|| self.save_list(obj));
         }
         if ty == object::dict_type() {
-            return deeper(true, || self.save_dict(obj));
+            return deeper(|| self.save_dict(obj));
         }
         if ty == object::tuple_type() {
-            return deeper(true, || self.save_tuple(obj));
+            return deeper(|| self.save_tuple(obj));
         }
         if ty == object::set_type() {
-            return deeper(true, || self.save_set(obj));
+            return deeper(|| self.save_set(obj));
         }
         if ty == object::bytearray_type() {
             return self.save_bytearray(obj);
         }
         let Some(name) = name else { return Err(self.refuse(obj)) };
         if ty == object::frozenset_type() {
-            deeper(true, || self.save_frozenset(obj))?;
+            deeper(|| self.save_frozenset(obj))?;
         } else {
             let value = name.get(1..).unwrap_or_default();
             self.save_sized(ty == object::str_type(), value)?;

@@ -34,7 +34,7 @@ mod stubs;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use self::depth::deeper;
+use self::depth::with_room;
 pub use self::deterministic::dumps_deterministic;
 use self::memo::Hold;
 pub use self::memo::Memo;
@@ -316,6 +316,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
     ) -> Done<Self> {
         let state = State::get(py)?;
         let pure = mode != Mode::Full;
+        let hot = pure && options.protocol >= 4;
         Ok(Encoder {
             py,
             out: parts.out,
@@ -324,7 +325,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
             protocol: options.protocol,
             binary: options.binary.unwrap_or(options.protocol >= 1),
             pure,
-            hot: pure && options.protocol >= 4,
+            hot,
             keys: pure::KeyCache::default(),
             ways: instances::Ways::default(),
             last_dtype: arrays::LastDtype::default(),
@@ -334,7 +335,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
             put_unshared: options.style == Style::Compat,
             fast: options.fast,
             fast_depth: 0,
-            depth: depth::Depth::default(),
+            depth: depth::Depth::new(hot && cfg!(layouts)),
             fast_open: std::collections::BTreeSet::new(),
             fix_imports: options.fix_imports && options.protocol < 3,
             hooks,
@@ -412,8 +413,8 @@ impl<'a, 'py> Encoder<'a, 'py> {
     /// Values that may hold others: these count towards the recursion limit.
     #[inline(never)]
     fn save_nested(&mut self, obj: Obj, ty: *mut ffi::PyTypeObject, unshared: bool) -> Done {
-        let look = self.depth.enter();
-        let done = deeper(look, || {
+        let look = self.depth.enter()?;
+        let done = with_room(look, || {
             let held = self.streams.then(|| obj.to_owned());
             let done = if ty == object::dict_type() {
                 self.save_dict(obj, unshared)
@@ -422,6 +423,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
             } else if ty == object::tuple_type() {
                 self.save_tuple(obj, unshared)
             } else {
+                self.depth.settle();
                 self.unheld += 1;
                 let done = self.save_rare(obj, ty, unshared);
                 self.unheld -= 1;

@@ -1,9 +1,14 @@
 //! Where encoded bytes go: a growing `bytes` object, cut into frames from protocol 4 on.
 //!
-//! The buffer is the `bytes` object that `dumps` returns, so that the result is never copied.
+//! The buffer is the `bytes` object that `dumps` returns, so that a large result is never copied.
+//! A small one is written into memory that a thread keeps from one dump to the next: making a
+//! `bytes` object too large, and giving back what it did not need, took as long as the rest of a
+//! dump of one value.
 //! Frames follow CPython's C pickler to the byte (`Modules/_pickle.c`): a frame is closed at the
 //! first opcode boundary at or past 64 KiB, values of 64 KiB and more are written outside of
 //! frames, and a frame that would hold fewer than 4 bytes is left out.
+
+use std::cell::Cell;
 
 use pyo3::ffi;
 use pyo3::prelude::Python;
@@ -17,15 +22,24 @@ pub(crate) const FRAME_TARGET: usize = 64 * 1024;
 const FRAME_MIN: usize = 4;
 const FRAME_HEADER: usize = 9;
 const FRAME_OPCODE: u8 = 0x95;
-const FIRST_CAPACITY: usize = 1024;
+/// Bytes that a thread keeps: room for a frame, after which dumps to a file begin anew.
+const KEPT: usize = FRAME_TARGET + 2 * SLACK;
 /// Closed frames leave for the file once they are this many bytes.
 const SEND_AT: usize = 256 * 1024;
 /// Room that [`Output::begin_value`] promises: any scalar and its memo opcode.
 pub(crate) const SLACK: usize = 512;
 
+thread_local! {
+    /// Where the next dump of the thread begins to write.
+    static FIRST: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 /// The output of one dump.
 pub(crate) struct Output {
+    /// Null as long as `first` is large enough.
     buffer: *mut ffi::PyObject,
+    first: Vec<u8>,
+    /// Where either begins.
     data: *mut u8,
     len: usize,
     capacity: usize,
@@ -58,22 +72,25 @@ pub(crate) enum Keeping {
 
 impl Output {
     pub(crate) fn new(write: Option<Owned>) -> Result<Output, Raised> {
-        let mut output = Output {
+        let mut first = FIRST.try_with(Cell::take).unwrap_or_default();
+        if first.capacity() < KEPT {
+            first.try_reserve_exact(KEPT).map_err(|_| no_memory())?;
+        }
+        Ok(Output {
             buffer: std::ptr::null_mut(),
-            data: std::ptr::null_mut(),
+            data: first.as_mut_ptr(),
             len: 0,
-            capacity: 0,
+            capacity: first.capacity(),
+            first,
             framing: false,
             frame_start: 0,
             boundary: usize::MAX,
-            watermark: 0,
+            watermark: KEPT - SLACK,
             flushed: 0,
             write,
             keeping: Keeping::AsTheyCome,
             pause: None,
-        };
-        output.grow(FIRST_CAPACITY)?;
-        Ok(output)
+        })
     }
 
     /// The collector waits from here on.
@@ -106,6 +123,7 @@ impl Output {
         // SAFETY: the open frame is the last `open` bytes of this buffer; the other one has room.
         unsafe { std::ptr::copy_nonoverlapping(self.data.add(closed), next.data, open) };
         std::mem::swap(&mut self.buffer, &mut next.buffer);
+        std::mem::swap(&mut self.first, &mut next.first);
         std::mem::swap(&mut self.data, &mut next.data);
         std::mem::swap(&mut self.capacity, &mut next.capacity);
         self.len = open;
@@ -136,10 +154,15 @@ impl Output {
         let capacity = wanted.saturating_add(wanted / 2);
         let size = ffi::Py_ssize_t::try_from(capacity).map_err(|_| no_memory())?;
         // SAFETY: `buffer` is null or a bytes object that only we refer to, which is what
-        // _PyBytes_Resize asks for; it sets the pointer to null when it fails.
+        // _PyBytes_Resize asks for; it sets the pointer to null when it fails. A new one is larger
+        // than what `data` holds so far.
         unsafe {
             if self.buffer.is_null() {
                 self.buffer = ffi::PyBytes_FromStringAndSize(std::ptr::null(), size);
+                if !self.buffer.is_null() {
+                    let to = ffi::PyBytes_AsString(self.buffer).cast::<u8>();
+                    std::ptr::copy_nonoverlapping(self.data, to, self.len);
+                }
             } else {
                 _PyBytes_Resize(&mut self.buffer, size);
             }
@@ -406,19 +429,24 @@ impl Output {
         self.flushed += crate::object::bytes_of(ready.obj()).len() as u64;
         self.send(ready.obj())?;
         drop(ready);
-        self.grow(FRAME_TARGET)
+        self.reserve(FRAME_TARGET)
     }
 
     fn take_bytes(&mut self) -> Result<Owned, Raised> {
-        // SAFETY: the buffer is ours alone; on failure _PyBytes_Resize frees it and sets null.
+        // SAFETY: `data` holds `len` bytes. A buffer is ours alone; on failure _PyBytes_Resize
+        // frees it and sets null.
         let bytes = unsafe {
-            _PyBytes_Resize(&mut self.buffer, self.len as ffi::Py_ssize_t);
-            Owned::from_new(std::mem::replace(&mut self.buffer, std::ptr::null_mut()))
+            if self.buffer.is_null() {
+                new_bytes(std::slice::from_raw_parts(self.data, self.len))
+            } else {
+                _PyBytes_Resize(&mut self.buffer, self.len as ffi::Py_ssize_t);
+                Owned::from_new(std::mem::replace(&mut self.buffer, std::ptr::null_mut()))
+            }
         };
         self.len = 0;
-        self.capacity = 0;
-        self.watermark = 0;
-        self.data = std::ptr::null_mut();
+        self.data = self.first.as_mut_ptr();
+        self.capacity = self.first.capacity();
+        self.set_watermark();
         bytes
     }
 
@@ -441,6 +469,9 @@ impl Drop for Output {
     fn drop(&mut self) {
         // SAFETY: the buffer is null or a reference of ours.
         unsafe { ffi::Py_XDECREF(self.buffer) }
+        let first = std::mem::take(&mut self.first);
+        // A thread that is ending keeps nothing.
+        let _ = FIRST.try_with(|kept| kept.set(first));
     }
 }
 

@@ -17,6 +17,9 @@ use crate::object::{self, Obj, Pairs, Text};
 const BATCH: usize = 1000;
 /// Positions of keys that are remembered.
 const KEYS: usize = 32;
+/// Items that may be numbers one after another: for fewer, a loop of their own costs more than it
+/// saves.
+const MANY: usize = 8;
 
 /// The keys of the last dict that were met in the memo, by position, and the strs of the last tuple.
 /// Most dumps are small and meet none, so that its places are made late.
@@ -55,6 +58,11 @@ impl Encoder<'_, '_> {
             self.out.word(u64::from(b'N'), 1);
             return Ok(());
         }
+        if ty == object::bool_type() {
+            self.out.begin_value()?;
+            self.out.word(if obj == object::boolean(true) { 0x88 } else { 0x89 }, 1);
+            return Ok(());
+        }
         self.pure_other(obj, ty, may_skip)
     }
 
@@ -69,13 +77,19 @@ impl Encoder<'_, '_> {
                 self.pure_get(index);
                 return Ok(());
             }
-            return self.save_nested(obj, ty, unshared);
-        }
-        let truth = obj == object::boolean(true);
-        if truth || obj == object::boolean(false) {
-            self.out.begin_value()?;
-            self.out.word(if truth { 0x88 } else { 0x89 }, 1);
-            return Ok(());
+            if !self.depth.has_room() || self.streams {
+                return self.save_nested(obj, ty, unshared);
+            }
+            self.depth.enter_counted();
+            let done = if ty == object::tuple_type() {
+                self.pure_tuple(obj, unshared)
+            } else if ty == object::dict_type() {
+                self.pure_dict(obj, unshared)
+            } else {
+                self.pure_list(obj, unshared)
+            };
+            self.depth.leave();
+            return done;
         }
         self.save(obj, may_skip && obj.is_unshared())
     }
@@ -83,8 +97,7 @@ impl Encoder<'_, '_> {
     #[inline(always)]
     fn pure_int(&mut self, obj: Obj) -> Done {
         self.out.begin_value()?;
-        let small = object::int_value(obj).and_then(|value| i32::try_from(value).ok());
-        let Some(small) = small else { return self.save_int(obj) };
+        let Some(small) = object::small_int(obj) else { return self.save_int(obj) };
         self.small_int(small);
         Ok(())
     }
@@ -181,7 +194,7 @@ impl Encoder<'_, '_> {
             let item = if index < end { item(index)? } else { return None };
             let ty = item.ty();
             let word = if ty == object::int_type() {
-                let small = object::int_value(item).and_then(|value| i32::try_from(value).ok())?;
+                let small = object::small_int(item)?;
                 let bits = u64::from(small as u32);
                 let (opcode, len) = match bits {
                     0..=0xff => (b'K', 2),
@@ -200,15 +213,67 @@ impl Encoder<'_, '_> {
         Ok(index)
     }
 
+    /// A list, after [`Output::begin_value`](super::output::Output::begin_value).
+    #[inline(always)]
+    pub(super) fn pure_list(&mut self, obj: Obj, unshared: bool) -> Done {
+        self.out.word(u64::from(b']'), 1);
+        self.memoize(obj, unshared)?;
+        match object::list_len(obj) {
+            0 => Ok(()),
+            1 => self.pure_append_only(obj),
+            _ => self.pure_append_batches(obj),
+        }
+    }
+
+    /// A dict, after [`Output::begin_value`](super::output::Output::begin_value).
+    #[inline(always)]
+    pub(super) fn pure_dict(&mut self, obj: Obj, unshared: bool) -> Done {
+        self.out.word(u64::from(b'}'), 1);
+        self.memoize(obj, unshared)?;
+        match object::dict_len(obj) {
+            0 => Ok(()),
+            1 if self.streams => self.set_only(obj),
+            _ if self.streams => self.stream_set_batches(obj),
+            1 => self.pure_set_only(obj),
+            _ => self.pure_set_batches(obj),
+        }
+    }
+
+    /// A tuple, after [`Output::begin_value`](super::output::Output::begin_value); see `save_tuple`.
+    #[inline(always)]
+    pub(super) fn pure_tuple(&mut self, obj: Obj, unshared: bool) -> Done {
+        let len = object::tuple_len(obj);
+        if len == 0 {
+            self.out.word(u64::from(b')'), 1);
+            return Ok(());
+        }
+        let counted = len <= 3;
+        if counted {
+            for index in 0..len {
+                self.pure_tuple_item(obj, index, unshared)?;
+            }
+        } else {
+            self.out.word(u64::from(b'('), 1);
+            self.pure_tuple_items(obj, unshared)?;
+        }
+        // Met again inside itself: throw the items away and take the memoised one.
+        if !unshared && let Some(index) = self.memo.get(obj) {
+            self.drop_items(len, counted)?;
+            return self.emit_get(index);
+        }
+        self.out.byte(if counted { 0x84 + len as u8 } else { b't' })?;
+        self.memoize(obj, unshared)
+    }
+
     /// The item of a list that has one.
-    pub(super) fn pure_append_only(&mut self, obj: Obj) -> Done {
+    fn pure_append_only(&mut self, obj: Obj) -> Done {
         let Some(item) = object::list_item(obj, 0) else { return Ok(()) };
         self.pure_value(item, true)?;
         Ok(self.out.byte(b'a')?)
     }
 
     /// The pair of a dict that has one.
-    pub(super) fn pure_set_only(&mut self, obj: Obj) -> Done {
+    fn pure_set_only(&mut self, obj: Obj) -> Done {
         let owns_keys = object::dict_owns_keys(obj);
         let Some((key, value)) = Pairs::of(obj).next() else { return Ok(()) };
         self.pure_key(key, 0, owns_keys)?;
@@ -217,7 +282,7 @@ impl Encoder<'_, '_> {
     }
 
     /// The items of a list with more than one.
-    pub(super) fn pure_append_batches(&mut self, obj: Obj) -> Done {
+    fn pure_append_batches(&mut self, obj: Obj) -> Done {
         let mut len = object::list_len(obj);
         let mut index = 0;
         while index < len {
@@ -227,7 +292,10 @@ impl Encoder<'_, '_> {
             while index < end
                 && let Some(item) = object::list_item(obj, index)
             {
-                let next = self.pure_numbers(index, end, |at| object::list_item(obj, at))?;
+                let mut next = index;
+                if end - index >= MANY {
+                    next = self.pure_numbers(index, end, |at| object::list_item(obj, at))?;
+                }
                 if next == index {
                     self.pure_value(item, true)?;
                     index += 1;
@@ -246,7 +314,7 @@ impl Encoder<'_, '_> {
     }
 
     /// The pairs of a dict with more than one.
-    pub(super) fn pure_set_batches(&mut self, obj: Obj) -> Done {
+    fn pure_set_batches(&mut self, obj: Obj) -> Done {
         let owns_keys = object::dict_owns_keys(obj);
         let mut pairs = Pairs::of(obj);
         loop {
@@ -269,7 +337,7 @@ impl Encoder<'_, '_> {
     }
 
     /// The same where what is finished may be sent between any two items, and the dict change.
-    pub(super) fn stream_set_batches(&mut self, obj: Obj) -> Done {
+    fn stream_set_batches(&mut self, obj: Obj) -> Done {
         let len = object::dict_len(obj);
         let mut pairs = Pairs::asked(obj);
         loop {
@@ -293,26 +361,33 @@ impl Encoder<'_, '_> {
         }
     }
 
-    /// The items of a tuple that is met for the first time; see `save_tuple` for `unshared`.
+    /// An item of a tuple that is met for the first time.
     #[inline(always)]
-    pub(super) fn pure_tuple_items(&mut self, obj: Obj, unshared: bool) -> Done {
+    fn pure_tuple_item(&mut self, obj: Obj, index: usize, unshared: bool) -> Done {
+        let item = object::tuple_item(obj, index);
+        if item.ty() == object::str_type() && !(unshared && item.is_unshared()) {
+            return self.pure_shared_str(item, index, Holder::Tuple);
+        }
+        self.pure_value(item, unshared)
+    }
+
+    /// The items of one with many.
+    fn pure_tuple_items(&mut self, obj: Obj, unshared: bool) -> Done {
         let len = object::tuple_len(obj);
         let mut index = 0;
         while index < len {
             // A tuple has no batches, and none of its items goes while it is held.
             let end = len.min(index - index % BATCH + BATCH);
             while index < end {
-                let next = self.pure_numbers(index, end, |at| Some(object::tuple_item(obj, at)))?;
-                if next > index {
-                    index = next;
-                    continue;
+                if end - index >= MANY {
+                    let item = |at| Some(object::tuple_item(obj, at));
+                    let next = self.pure_numbers(index, end, item)?;
+                    if next > index {
+                        index = next;
+                        continue;
+                    }
                 }
-                let item = object::tuple_item(obj, index);
-                if item.ty() == object::str_type() && !(unshared && item.is_unshared()) {
-                    self.pure_shared_str(item, index, Holder::Tuple)?;
-                } else {
-                    self.pure_value(item, unshared)?;
-                }
+                self.pure_tuple_item(obj, index, unshared)?;
                 index += 1;
             }
             if index % BATCH == 0 {

@@ -172,6 +172,7 @@ impl Encoder<'_, '_> {
             self.out.keep(Keeping::Nothing);
         }
         let may_send = !self.pure || (self.streams && self.unheld == 0);
+        self.depth.settle();
         if self.streams {
             // Memoised only after it was sent. As large as it is, it is kept to the end, when its
             // container, too, has let go of it only if that was changed.

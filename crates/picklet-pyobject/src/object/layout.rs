@@ -57,6 +57,23 @@ pub(crate) fn int_value(obj: Obj) -> Option<i64> {
     Some(if int.negative { -magnitude } else { magnitude })
 }
 
+/// The value of an exact `int`, if 32 bits hold it.
+#[inline(always)]
+pub(crate) fn small_int(obj: Obj) -> Option<i32> {
+    let int = obj.ptr().cast::<IntLayout>();
+    // SAFETY: an exact `int`, as above. There is storage for one digit in any, zero's is 0.
+    let (tag, digit) = unsafe { ((*int).tag, (*int).digits[0]) };
+    #[cfg(not(Py_3_12))]
+    let (sign, of_one_digit) = (tag, tag.unsigned_abs() <= 1);
+    #[cfg(Py_3_12)]
+    let (sign, of_one_digit) = (1 - (tag & 3), (tag as usize) < 16);
+    if of_one_digit {
+        // 30 bits.
+        return Some(sign as i32 * digit as i32);
+    }
+    int_value(obj).and_then(|value| i32::try_from(value).ok())
+}
+
 /// The bits that an exact `int` is stored in: its size, roughly.
 pub(crate) fn int_bits(obj: Obj) -> u64 {
     (int_digits(obj).digits.len() * DIGIT_BITS) as u64

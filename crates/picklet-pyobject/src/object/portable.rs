@@ -28,6 +28,12 @@ pub(crate) fn int_bytes(obj: Obj) -> Result<Vec<u8>, Raised> {
     Ok(int.call_method("to_bytes", (bits / 8 + 1, "little"), Some(&keywords))?.extract()?)
 }
 
+/// The value of an exact `int`, if 32 bits hold it.
+#[inline]
+pub(crate) fn small_int(obj: Obj) -> Option<i32> {
+    int_value(obj).and_then(|value| i32::try_from(value).ok())
+}
+
 /// The characters of an exact `str`.
 #[inline]
 pub(crate) fn text<'a>(_obj: Obj) -> Text<'a> {
