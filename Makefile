@@ -160,7 +160,7 @@ bench: build $(VENV)/test-tools $(VENV)/bench-tools $(SCANNERS)/installed
 fuzz: export RUSTC_BOOTSTRAP := 1
 fuzz:
 	@cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked --debug
-	cargo fuzz build
+	for target in $(FUZZ_TARGETS); do cargo fuzz build $$target || exit 1; done
 	@mkdir -p target/fuzz-logs
 	@printf '%s\n' $(FUZZ_TARGETS) | xargs -P $(FUZZ_JOBS) -I TARGET sh -c ' \
 	  mkdir -p fuzz/corpus/TARGET; \

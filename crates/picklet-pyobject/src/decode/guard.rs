@@ -235,11 +235,22 @@ impl<'py> Decoder<'_, 'py> {
         if args.ty() != object::tuple_type() {
             return self.refuse_call(callable, "with something that is no tuple");
         }
+        if let Some(last) = &self.reconstructed
+            && let Some(admitted) = last.again(callable, args)
+        {
+            return self.admitted_call(&admitted, callable, args);
+        }
         let step = Step::Call { callable: &self.live(callable), args: &self.live(args) };
         match judge(step) {
             Verdict::Vouched if old_style => self.unguarded_instance(callable, args),
             Verdict::Vouched => self.unguarded_call(callable, args),
-            Verdict::Admitted(admitted) => self.admitted_call(&admitted, callable, args),
+            Verdict::Admitted(admitted) => {
+                let value = self.admitted_call(&admitted, callable, args)?;
+                if let Some(call) = numpy::Reconstructed::of(&admitted, callable, args) {
+                    self.reconstructed = Some(call);
+                }
+                Ok(value)
+            }
             Verdict::Misused { why, .. } => self.refuse_call(callable, why),
             Verdict::Unlisted => {
                 self.refuse_call(callable, "although it is no global of the policy")

@@ -146,6 +146,7 @@ pub(super) struct Decoder<'a, 'py> {
     /// The numpy array that was made last, until it is filled. Held, so that its address stays
     /// its own.
     fresh_array: Option<Owned>,
+    reconstructed: Option<numpy::Reconstructed>,
 }
 
 impl<'a, 'py> Decoder<'a, 'py> {
@@ -179,6 +180,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
             known: Known::default(),
             pending_dtypes: ByAddress::default(),
             fresh_array: None,
+            reconstructed: None,
         })
     }
 

@@ -6,7 +6,7 @@
 //! one's place. An array gets its state only if its bytes are exactly what shape and dtype need,
 //! and objects only as a list.
 
-use picklet_codec::policy::{Dtype, Special};
+use picklet_codec::policy::{Admitted, Args, Dtype, Special};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
@@ -36,6 +36,45 @@ pub(super) fn call<'py>(
             Ok(array)
         }
         Special::NumpyScalar | Special::NumpyFromBuffer => decoder.unguarded_call(callable, args),
+    }
+}
+
+/// The last call of `_reconstruct` that the policy found as listed.
+pub(super) struct Reconstructed {
+    callable: Owned,
+    class: Owned,
+    admitted: Admitted,
+}
+
+impl Reconstructed {
+    /// Of a call that was admitted, if it is one of these.
+    pub(super) fn of(admitted: &Admitted, callable: Obj, args: Obj) -> Option<Self> {
+        let [Args::Special(Special::NumpyReconstruct), ..] = admitted.entry.calls else {
+            return None;
+        };
+        let class = object::tuple_item(args, 0).to_owned();
+        Some(Reconstructed { callable: callable.to_owned(), class, admitted: *admitted })
+    }
+
+    /// What the policy says of the call, if it is `callable(class, (0,), b'b')` as before: all that
+    /// it would look at again, array after array.
+    #[inline]
+    pub(super) fn again(&self, callable: Obj, args: Obj) -> Option<Admitted> {
+        let item = |at| object::tuple_item(args, at);
+        let same = callable == self.callable.obj()
+            && object::tuple_len(args) == 3
+            && item(0) == self.class.obj();
+        let plain = || {
+            let (shape, code) = (item(1), item(2));
+            let side = |at| object::tuple_item(shape, at);
+            shape.ty() == object::tuple_type()
+                && object::tuple_len(shape) == 1
+                && side(0).ty() == object::int_type()
+                && object::small_int(side(0)) == Some(0)
+                && code.ty() == object::bytes_type()
+                && object::bytes_of(code) == b"b"
+        };
+        (same && plain()).then_some(self.admitted)
     }
 }
 
