@@ -204,6 +204,7 @@ def ratios_of(times: dict[str, list[float]], column: str) -> list[float]:
 def speed(sizes: list[str], seconds: float, only: set[str]) -> None:
     """Print a table for each size, and the geometric means over the seven payloads."""
     print(f"Python {sys.version.split()[0]}; stock's time / the other's")
+    of_sizes: list[dict[str, float]] = []
     for size in sizes:
         print(f"\n{size:16}{'bytes':>12}  " + "".join(f"{column:>10}" for column in AGAINST))
         table: dict[str, list[float]] = {column: [] for column in AGAINST}
@@ -224,18 +225,31 @@ def speed(sizes: list[str], seconds: float, only: set[str]) -> None:
             if name in SEVEN:
                 for column, median in medians.items():
                     table[column].append(median)
-        if all(len(medians) in (0, len(SEVEN)) for medians in table.values()):
+        whole = SEVEN.keys() <= {name for name, _ in rows}
+        if whole and all(len(medians) in (0, len(SEVEN)) for medians in table.values()):
             means = {c: statistics.geometric_mean(found) for c, found in table.items() if found}
             cells = "".join(f"{means.get(column, 0):10.2f}" for column in AGAINST)
             print(f"{'geometric mean':16}{'of the seven':>12}  {cells}", flush=True)
             mean = [evidence.Cell.of([means[column]]) for column in OURS]
             rows.append(("geometric mean of the first seven", list(mean)))
+            of_sizes.append(means)
         evidence.record(
             f"codec-speed-{list(SIZES).index(size)}-{size}",
             f"From Python, pickles of about {size}B: C pickle's time divided by picklet's",
             f"python crates/picklet-bench/python/codec.py --sizes {size}",
             list(OURS.values()),
             rows,
+        )
+    if len(of_sizes) > 1:
+        overall = (
+            statistics.geometric_mean([m[c] for m in of_sizes])
+            if all(c in m for m in of_sizes)
+            else 0
+            for c in AGAINST
+        )
+        print(
+            f"\n{'geometric mean':16}{'of all sizes':>12}  "
+            + "".join(f"{mean:10.2f}" for mean in overall)
         )
 
 

@@ -16,6 +16,7 @@ is about; the files are removed.
 import argparse
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -66,12 +67,10 @@ def references(file, size):
     """Items that point at 200,000 lists before them."""
     file.write(b"\x80\x04](")
     file.write(b"]\x94" * 200_000)
-    state = 1
+    chance, out = random.Random(7), bytearray()
+    for _ in range(500_000):
+        out += b"j" + chance.randrange(200_000).to_bytes(4, "little")
     while file.tell() < size:
-        out = bytearray()
-        for _ in range(1000):
-            state = state * 1103515245 + 12345 & 0x7FFFFFFF
-            out += b"j" + (state % 200_000).to_bytes(4, "little")
         file.write(out)
     file.write(b"e.")
     return 200_000

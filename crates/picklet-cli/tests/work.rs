@@ -463,6 +463,33 @@ assert [d['n'] for d in pickle.load(f) + pickle.load(f)] == [0, 1, 2, 3, 4, 5] a
 }
 
 #[test]
+fn get_reads_the_rows_of_an_array_from_a_file_and_from_segments() {
+    let dir = folder();
+    // As numpy pickles an array of 20 rows of three bytes.
+    let mut array = b"\x80\x03cnumpy.core.multiarray\n_reconstruct\nq\x00cnumpy\nndarray\nq\x01K\x00\
+        \x85q\x02C\x01bq\x03\x87q\x04Rq\x05(K\x01K\x14K\x03\x86q\x06cnumpy\ndtype\nq\x07X\x02\x00\x00\
+        \x00u1q\x08\x89\x88\x87q\tRq\n(K\x03X\x01\x00\x00\x00|q\x0bNNNJ\xff\xff\xff\xffJ\xff\xff\xff\
+        \xffK\x00tq\x0cb\x89C<"
+        .to_vec();
+    array.extend(0..60);
+    array.extend(b"q\rtq\x0eb.");
+    fs::write(dir.path().join("배열.pickle"), array).unwrap();
+    run(dir.path(), ["split", "배열.pickle", "-o", "in", "--count", "7"]).good();
+    for source in ["배열.pickle", "in"] {
+        let row = run(dir.path(), ["get", source, "8", "--json"]).good();
+        // `(1, 3)` and the bytes 24, 25 and 26.
+        assert!(row.contains("[1, [1, 3]") && row.contains("\"GBka\""), "{row}");
+        assert_eq!(run(dir.path(), ["get", source, "-12", "--json"]).good(), row);
+        let some = run(dir.path(), ["get", source, "1:3", "--json"]).good();
+        assert!(some.contains("[1, [2, 3]") && some.contains("\"AwQFBgcI\""), "{some}");
+        run(dir.path(), ["get", source, "20"]).refused(&[source, "there is no", "20"]);
+        run(dir.path(), ["get", source, "--key", "a"]).refused(&[source]);
+    }
+    let across = run(dir.path(), ["get", "in", "5:9", "--json"]).good();
+    assert_eq!(across.lines().count(), 2);
+}
+
+#[test]
 fn cat_and_get_refuse_what_is_no_pickle() {
     let dir = folder();
     fs::write(dir.path().join("빈.pickle"), b"").unwrap();

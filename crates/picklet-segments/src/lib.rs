@@ -48,7 +48,7 @@ pub use repair::{RepairReport, repair};
 pub use size::parse_size;
 pub use split::{
     Contents, Extracted, ItemReader, Names, Shared, SplitOptions, SplitReport, Target, count_items,
-    extract, extract_rows, resplit, split,
+    count_rows, extract, extract_rows, resplit, split,
 };
 pub use store::{Location, ReadAt};
 pub use verify::{Inspect, Inspected, VerifyOptions, VerifyReport, verify};

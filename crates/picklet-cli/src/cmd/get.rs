@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use anyhow::Result;
 use clap::Args;
-use picklet_segments::{Error, Extracted, ItemReader, Kind, Segments};
+use picklet_segments::{Error, Extracted, Input, ItemReader, Kind, Segments};
 
 use crate::failure::Verdict;
 use crate::host::Session;
@@ -26,11 +26,12 @@ Examples:
 /// Only the part that holds the item is read: the first time a pickle of 1 MiB or more is scanned,
 /// without being loaded, and an index of its items is kept (beside it, in the segments directory, or
 /// in the cache folder). Nothing is imported or run. Of dicts, an item is a key and its value; of a
-/// file of many pickles, one of them.
+/// file of many pickles, one of them; of a numpy array, a row (printed as an array of that row).
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Get {
-    /// A pickle that holds a list, tuple, dict or set, or a segments directory; - is standard input
+    /// A pickle that holds a list, tuple, dict, set or array, or a segments directory; - is standard
+    /// input
     #[arg(value_name = "DIR|FILE")]
     path: PathBuf,
     /// The item's number, counted from 0, or a slice of them, A:B; negative numbers count from the
@@ -103,6 +104,12 @@ impl Get {
             },
             Place::File(input) => {
                 let path = input.path().to_owned();
+                if let (Some(rows), None) = (picklet_segments::count_rows(&input)?, &self.key) {
+                    let places = self.places(rows, "row");
+                    let places = places.map_err(|what| Error::input(&path, None, what))?;
+                    self.rows(session, &input, places)?;
+                    return Ok(Verdict::Good);
+                }
                 let places = picklet_segments::index::places_of_file(&path, &input);
                 let reader = ItemReader::open(input, &places)?;
                 match &self.key {
@@ -155,6 +162,18 @@ impl Get {
         }
     }
 
+    /// Prints the rows `places` of an array, as an array of these.
+    fn rows(&self, session: &mut Session<'_>, input: &Input, places: Range<u64>) -> Result<()> {
+        match picklet_segments::extract_rows(input, places)? {
+            Some(pickle) => self.form.whole(session, &pickle, input.path()),
+            None => {
+                let what = "holds a table, or an array whose rows are no ranges of bytes: \
+                            Segments.items in Python reads them";
+                Err(Error::input(input.path(), None, what).into())
+            }
+        }
+    }
+
     fn segments(&self, session: &mut Session<'_>, segments: &Segments) -> Result<()> {
         let dir = show::path(segments.location().path());
         let told = |what: String| Error::usage(format!("{dir}: {what}"));
@@ -176,8 +195,13 @@ impl Get {
             let Some((index, within)) = segments.locate_item(places.start) else { break };
             let here = segments.entry(index)?.items.unwrap_or(0) - within;
             let here = here.min(places.end - places.start);
-            let reader = ItemReader::segment(segments, index)?;
-            self.print(session, &reader, within..within + here, &segments.path(index)?)?;
+            let within = within..within + here;
+            if segments.kind() == Kind::Array {
+                self.rows(session, &segments.input(index)?, within)?;
+            } else {
+                let reader = ItemReader::segment(segments, index)?;
+                self.print(session, &reader, within, &segments.path(index)?)?;
+            }
             places.start += here;
         }
         Ok(())

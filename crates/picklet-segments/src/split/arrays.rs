@@ -94,6 +94,18 @@ fn rows_of<'a>(
     Ok(rows)
 }
 
+/// How many rows the array has that `input` is; `None` when it is no array whose rows are ranges of
+/// bytes.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn count_rows(input: &Input) -> Result<Option<u64>> {
+    Ok(match held(input)? {
+        Held::Array(array) => array.shape.first().copied(),
+        Held::Unfit(_) | Held::Other => None,
+    })
+}
+
 /// The rows `range` of the array that `input` is, as a pickle of their own; `None` when it is no
 /// array whose rows are ranges of bytes. An end beyond the last row is the last row's.
 ///

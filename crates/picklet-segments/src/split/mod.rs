@@ -59,8 +59,8 @@ mod symbols;
 mod walk;
 mod window;
 
-pub use arrays::extract_rows;
 pub(crate) use arrays::merge_arrays;
+pub use arrays::{count_rows, extract_rows};
 pub use extract::{Contents, count_items, extract};
 pub(crate) use index::Index;
 pub(crate) use join::{Held, Member, Merged, contents};
