@@ -580,3 +580,42 @@ fn duplicate(at: u64) -> Fault {
             .to_owned(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_finds_what_a_search_through_all_spans_finds() {
+        // Few and many spans, dense and far apart, of one entry and of several.
+        for (count, step, length) in
+            [(0, 1, 1), (3, 9, 2), (17, 1, 1), (1000, 1, 1), (1000, 7, 3), (500, 1 << 40, 5)]
+        {
+            let spans: Vec<Span> = (0..count)
+                .map(|at| {
+                    let first_memo = 300 + at * step + at % 5 * (step - length);
+                    Span { start: at, end: at + 1, first_memo, end_memo: first_memo + length }
+                })
+                .filter({
+                    let mut after = 0;
+                    move |span| {
+                        let apart = span.first_memo >= after;
+                        after = after.max(span.end_memo);
+                        apart
+                    }
+                })
+                .collect();
+            let first = spans.last().map_or(400, |span| span.end_memo + 10);
+            let layout = Layout::new(spans.clone(), 2, first);
+            let near = spans.iter().flat_map(|span| span.first_memo - 2..span.end_memo + 2);
+            for id in near.chain(2..320).filter(|id| (2..first).contains(id)) {
+                let found = layout
+                    .placed
+                    .iter()
+                    .find(|(span, ..)| (span.first_memo..span.end_memo).contains(&id));
+                let want = found.map(|(span, _, new)| id - span.first_memo + new);
+                assert_eq!(layout.map(id), want, "{id} of {count} by {step}");
+            }
+        }
+    }
+}
