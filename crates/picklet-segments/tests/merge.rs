@@ -91,6 +91,30 @@ for name in sorted(n for n in os.listdir(folder) if n.endswith('.merged')):
 }
 
 #[test]
+fn a_none_with_a_memo_number_is_merged() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    // No pickler gives None a number, but an unpickler takes it. Near and far references to it, in
+    // segments of more than 256 entries.
+    let code = "
+empty = b']\\x94' * 300
+near = b'\\x80\\x04]\\x94(N\\x94' + (empty + b'h\\x01') * 6 + b'e.'
+far = b'\\x80\\x04]\\x94(' + empty + b'N\\x94' + (empty + b'j\\x2d\\x01\\x00\\x00') * 6 + b'e.'
+for name, data in ('near', near), ('far', far):
+    assert pickle.loads(data).count(None) == 7
+    open(f'{folder}/{name}.pickle', 'wb').write(data)";
+    run_python(&python, folder.path(), code);
+    for name in ["near", "far"] {
+        merged(folder.path(), name, Target::Items(450));
+    }
+    let code = "
+for name in 'near', 'far':
+    whole, joined = (pickle.load(open(f'{folder}/{name}.{end}', 'rb')) for end in ('pickle', 'merged'))
+    assert whole == joined, name";
+    run_python(&python, folder.path(), code);
+}
+
+#[test]
 fn segments_that_were_written_one_by_one_share_their_keys_when_merged() {
     let Some(python) = python() else { return };
     let folder = tempfile::tempdir().unwrap();

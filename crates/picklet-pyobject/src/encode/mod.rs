@@ -244,6 +244,8 @@ fn start<'py>(
 /// One dump in progress.
 pub(crate) struct Encoder<'a, 'py> {
     py: Python<'py>,
+    /// First, so that the levels are given back before anything below lets go of an object.
+    depth: depth::Depth,
     out: Output,
     memo: Memo,
     /// The index of the next memoised object; counts those that needed no table entry.
@@ -269,7 +271,6 @@ pub(crate) struct Encoder<'a, 'py> {
     put_unshared: bool,
     fast: bool,
     fast_depth: u32,
-    depth: depth::Depth,
     fast_open: std::collections::BTreeSet<usize>,
     fix_imports: bool,
     hooks: &'a Hooks<'py>,

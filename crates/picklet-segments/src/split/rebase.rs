@@ -15,7 +15,7 @@ use super::join::Seen;
 use super::ops::*;
 use super::refs::Places;
 use super::scan::Scanner;
-use super::splice::{CONTAINER, IS_NONE, Ids, Memo, NOWHERE, Splice, Texts, misplaced};
+use super::splice::{Bytes, CONTAINER, IS_NONE, Ids, Memo, NOWHERE, Splice, Texts, misplaced};
 use super::symbols::{Entry, Look, Popped, SHORT, look};
 use super::walk::copy_plain;
 use super::window::{BLOCK, Fault, Window};
@@ -320,19 +320,21 @@ impl<W: Write> Joiner<W> {
                     };
                     let new = match ids.map(id) {
                         Some(CONTAINER) => return Err(refers_to_container(at).into()),
-                        Some(new) if new <= u64::from(u32::MAX) => (new as u32).to_le_bytes(),
+                        Some(new) if new <= u64::from(u32::MAX) || new == IS_NONE => new,
                         _ => return Err(misplaced(at, id).into()),
                     };
-                    match (number, new) {
+                    match (number, (new as u32).to_le_bytes()) {
                         ([place], [new, 0, 0, 0]) => *place = new,
-                        ([_], _) => {
+                        (number, wide) if number.len() == wide.len() && new != IS_NONE => {
+                            number.copy_from_slice(&wide);
+                        }
+                        _ => {
                             let before = bytes.get(sent..begin).unwrap_or_default();
                             self.out.write_all(before).map_err(&mut *failed)?;
-                            self.out.write_all(&[LONG_BINGET]).map_err(&mut *failed)?;
-                            self.out.write_all(&new).map_err(&mut *failed)?;
+                            let get = Bytes::get(new);
+                            self.out.write_all(get.as_slice()).map_err(&mut *failed)?;
                             sent = end;
                         }
-                        (number, new) => number.copy_from_slice(&new),
                     }
                     let (next, places) = if short {
                         (&mut small_at, &mut small)

@@ -246,7 +246,7 @@ enum Pause {
 
 /// A few bytes.
 #[derive(Clone, Copy)]
-struct Bytes {
+pub(crate) struct Bytes {
     bytes: [u8; 24],
     len: usize,
 }
@@ -274,7 +274,7 @@ impl Bytes {
         }
     }
 
-    fn get(id: u64) -> Self {
+    pub(crate) fn get(id: u64) -> Self {
         if id == IS_NONE {
             Bytes::of(&[&[NONE]])
         } else {
@@ -291,7 +291,7 @@ impl Bytes {
         Bytes::of(&[&[opcode], id.to_string().as_bytes(), b"\n"])
     }
 
-    fn as_slice(&self) -> &[u8] {
+    pub(crate) fn as_slice(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 }
