@@ -20,7 +20,7 @@ use crate::name;
 use crate::store::{Location, Publication, Store};
 
 /// How many bytes of small writes are gathered before they go to the store.
-const BUFFER_BYTES: usize = 64 << 10;
+const BUFFER_BYTES: usize = 32 << 10;
 
 /// Publishes segments in the name of a [`SegmentsWriter`](crate::SegmentsWriter), from its own or
 /// another process, without its lock. Once another writer has taken the

@@ -357,7 +357,7 @@ def make(i):
     if i % 5 == 0: return head
     return [{'id': r.randrange(10**6), 'town': r.choice(towns), 'list': r.choice(shared),
              'name': f'name {r.random()}', 'tags': (r.choice(towns), 'x' * r.choice((3, 300)))}
-            for _ in range(r.choice((3, 300, 3000)))] + [head, head]
+            for _ in range((5000, 3, 300)[i % 3])] + [head, head]
 for protocol in list(range(6)) + ['mixed', 'optimized']:
     with open(f'{folder}/stream-{protocol}.pickle', 'wb') as f:
         for i in range(30):
@@ -398,6 +398,10 @@ print(max(s for _, _, s in sizes), sizes)",
     );
     let largest: f64 = said.split(' ').next().unwrap().parse().unwrap();
     assert!(largest < 1.08, "{said}");
+    // So large that another thread writes.
+    let large =
+        sources(folder.path()).iter().all(|path| std::fs::metadata(path).unwrap().len() > 4 << 20);
+    assert!(large);
 }
 
 #[test]

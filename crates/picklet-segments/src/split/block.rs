@@ -241,6 +241,23 @@ impl Scanner<'_> {
                     }
                 };
             }
+            // A value without a memo number, which often follows a key.
+            macro_rules! plain {
+                ($nested:ident) => {
+                    if $nested && let Some(ahead) = rest.first_chunk::<SLOP>() {
+                        let length = match ahead[0] {
+                            BININT1 => 2,
+                            BININT2 => 3,
+                            BININT => 5,
+                            BINFLOAT => 9,
+                            NONE | NEWTRUE | NEWFALSE => 1,
+                            _ => 0,
+                        };
+                        h += usize::from(length > 0);
+                        rest = &rest[length..];
+                    }
+                };
+            }
             // A mark was taken off.
             macro_rules! unmark {
                 () => {
@@ -309,6 +326,7 @@ impl Scanner<'_> {
                             if T::REFS {
                                 trace.small_get(at!(), id);
                             }
+                            plain!(NESTED);
                         }
                         LONG_BINGET => {
                             let id = four!(ahead);

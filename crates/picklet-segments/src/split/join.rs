@@ -2,7 +2,7 @@
 //! objects as the items of a list.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use super::root::{Found, Root, find};
 use super::scan::{Event, Frame, NoTrace, Scanner, Trace};
 use super::splice::{Splice, Texts};
 use super::symbols::{Nodes, look};
-use super::window::{Fault, Window};
+use super::window::{BLOCK, Fault, Window};
 use super::{kind, told};
 use crate::error::{Error, Result};
 use crate::input::Input;
@@ -263,7 +263,7 @@ impl<W: Write> Joining<'_, W> {
             let mut splice = Splice::new(Window::new(input.data(), input.size()));
             let mut window = Window::new(input.data(), input.size());
             let begun = begun(&mut window, 0).map_err(|fault| told(fault.into(), input.path()))?;
-            return self.object(input, begun, input.size(), &mut splice, None);
+            return self.object(input, begun, (input.size(), scanner.memo()), &mut splice, None);
         }
         let held = self.merged.first.borrow_mut().take().or_else(|| member.held.clone());
         let Held { root, body_end, container_ids, seen } =
@@ -289,6 +289,7 @@ impl<W: Write> Joining<'_, W> {
             from: root.body,
             to: body_end,
             before: root.prefix_memo,
+            memo: seen.as_ref().map_or(u64::MAX, |seen| seen.memo),
             alike: root.prefix == form.prefix,
             sharing: Sharing::Equal,
             container_ids: &container_ids,
@@ -315,12 +316,13 @@ impl<W: Write> Joining<'_, W> {
     }
 
     /// Adds a pickle that was found sound, of which [`begun`] tells, as an item
-    /// of a list. `splice` copies from its source up to `to`, or to a STOP before.
+    /// of a list. It has `memo` entries; `splice` copies from its source up to `to`, or to a STOP
+    /// before.
     fn object(
         &mut self,
         input: &Input,
         (from, protocol): (u64, u8),
-        to: u64,
+        (to, memo): (u64, u64),
         splice: &mut Splice<'_>,
         seen: Option<&Seen>,
     ) -> Result<()> {
@@ -333,6 +335,7 @@ impl<W: Write> Joining<'_, W> {
             from,
             to,
             before: 0,
+            memo,
             alike: false,
             sharing: Sharing::FirstTexts,
             container_ids: &[],
@@ -349,8 +352,13 @@ impl<W: Write> Joining<'_, W> {
         let (from, protocol) = reader.begun;
         if reader.met.refers() || self.joiner.leaves_numbers_out() {
             let seen = reader.seen();
-            let to = reader.end - 1;
-            return self.object(input, (from, protocol), to, &mut reader.splice, seen.as_ref());
+            let end = (reader.end - 1, reader.scanner.memo());
+            // What the scan has in memory is copied from there.
+            let splice = &mut reader.splice;
+            std::mem::swap(splice.window(), reader.scanner.window());
+            let done = self.object(input, (from, protocol), end, splice, seen.as_ref());
+            std::mem::swap(splice.window(), reader.scanner.window());
+            return done;
         }
         self.speak(protocol)?;
         let name = &self.name;
@@ -370,6 +378,7 @@ impl<W: Write> Joining<'_, W> {
                 from: *from,
                 to: pickle.len() as u64,
                 before: form.prefix_memo,
+                memo: u64::MAX,
                 alike: true,
                 sharing: Sharing::Nothing,
                 container_ids: &[],
@@ -428,7 +437,8 @@ const MANY: u64 = 16 << 10;
 impl<'a> Objects<'a> {
     pub(crate) fn new(input: &'a Input) -> Self {
         let window = || Window::new(input.data(), input.size());
-        let scanner = Scanner::with_slots(window(), 0, 0, false, 1 << 10);
+        let mut scanner = Scanner::with_slots(window(), 0, 0, false, 1 << 10);
+        scanner.keep_frames(VecDeque::new());
         let splice = Splice::pickles(window());
         Objects { scanner, splice, met: Collector::new(0, 0), begun: (0, 0), end: 0 }
     }
@@ -436,8 +446,16 @@ impl<'a> Objects<'a> {
     /// Goes over the pickle that begins at `start`. Returns where it ends.
     pub(crate) fn read(&mut self, start: u64) -> Result<u64, Fault> {
         self.met.restart(start);
-        self.begun = begun(self.scanner.window(), start)?;
-        self.scanner.keep_frames(std::collections::VecDeque::new());
+        // A pickle that is whole in memory is copied from there, and most are like the one before.
+        let (likely, window) = (2 * (self.end - self.begun.0), self.scanner.window());
+        let there = window.base() + window.len() as u64;
+        if likely <= 2 * BLOCK as u64
+            && there < start + likely.min(BLOCK as u64)
+            && !window.at_end()
+        {
+            window.load(start)?;
+        }
+        self.begun = begun(window, start)?;
         self.end = one_object(&mut self.scanner, start, &mut self.met)?;
         Ok(self.end)
     }

@@ -33,6 +33,7 @@ use crate::store::Location;
 use crate::writer::{EntryMeta, Existing, SegmentsWriter};
 
 mod arrays;
+mod background;
 mod block;
 mod checkpoint;
 mod cutter;

@@ -13,7 +13,7 @@ use super::emit::Halt;
 use super::external::refers_to_container;
 use super::join::Seen;
 use super::ops::*;
-use super::refs::Places;
+use super::refs::{Places, PlacesIter};
 use super::scan::Scanner;
 use super::splice::{Bytes, CONTAINER, IS_NONE, Ids, Memo, NOWHERE, Splice, Texts, misplaced};
 use super::symbols::{Entry, Look, Popped, SHORT, look};
@@ -26,6 +26,8 @@ const FRAME_BYTES: usize = 64 * 1024;
 /// Bytes kept back for a frame at most; one operation that is larger is
 /// written outside of frames, as CPython does.
 const FRAME_MOST: usize = 1 << 20;
+/// Bytes that are worth a frame of their own, so that they need not be kept back.
+const LARGE: usize = 32 * 1024;
 
 /// Frames what is written to it. `flush` is called where an operation ends.
 pub(crate) struct Framer<W: Write> {
@@ -50,6 +52,18 @@ impl<W: Write> Framer<W> {
         self.out.write_all(&self.buffer)?;
         self.buffer.clear();
         Ok(())
+    }
+
+    /// Writes bytes that begin and end where operations do: many of them without a copy.
+    fn operations(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if !self.framing || !(LARGE..=FRAME_MOST).contains(&bytes.len()) {
+            self.write_all(bytes)?;
+            return self.flush();
+        }
+        self.frame()?;
+        self.out.write_all(&[FRAME])?;
+        self.out.write_all(&(bytes.len() as u64).to_le_bytes())?;
+        self.out.write_all(bytes)
     }
 
     /// Writes everything and gives back what is written to.
@@ -88,8 +102,9 @@ pub(crate) struct Joiner<W: Write> {
     texts: Texts,
     /// Entries of what stands before the first stretch.
     prefix: u64,
-    /// Room for what is copied by the block.
+    /// Room for what is copied by the block, and for [`Ids::low`].
     block: Vec<u8>,
+    low: Vec<u64>,
 }
 
 /// A stretch of a pickle to be joined.
@@ -101,6 +116,8 @@ pub(crate) struct Stretch<'a> {
     pub(crate) to: u64,
     /// Memo numbers defined before it in its pickle.
     pub(crate) before: u64,
+    /// Memo numbers defined up to its end, or more.
+    pub(crate) memo: u64,
     /// Whether those before it are defined alike in what is written.
     pub(crate) alike: bool,
     /// Which objects are referred to where they are written already.
@@ -131,7 +148,7 @@ impl<W: Write> Joiner<W> {
     /// A joiner that writes to `out`, where `memo` numbers are defined.
     pub(crate) fn new(out: Framer<W>, memo: u64, texts: Texts) -> Self {
         let memo_now = Memo { next: memo, gaps: false };
-        Joiner { out, memo: memo_now, texts, prefix: memo, block: Vec::new() }
+        Joiner { out, memo: memo_now, texts, prefix: memo, block: Vec::new(), low: Vec::new() }
     }
 
     /// Writes bytes that define nothing.
@@ -157,14 +174,13 @@ impl<W: Write> Joiner<W> {
         (mut from, to): (u64, u64),
         failed: &mut dyn FnMut(io::Error) -> Halt,
     ) -> Result<(), Halt> {
-        for frame in scanner.frames_seen() {
-            copy_window(scanner.window(), from, frame.at, &mut self.out, failed)?;
-            self.out.flush().map_err(&mut *failed)?;
+        while let Some(frame) = scanner.next_frame() {
+            copy_window(scanner.window(), (from, frame.at), &mut self.out, failed)?;
             from = frame.at + 9;
         }
-        copy_window(scanner.window(), from, to, &mut self.out, failed)?;
+        copy_window(scanner.window(), (from, to), &mut self.out, failed)?;
         self.memo.next += scanner.memo();
-        self.out.flush().map_err(&mut *failed)
+        Ok(())
     }
 
     /// Writes a stretch, without STOP and FRAMEs.
@@ -177,7 +193,7 @@ impl<W: Write> Joiner<W> {
         self.add_by(&mut splice, stretch, failed)
     }
 
-    /// The same with what copies from the stretch's source.
+    /// The same with what copies from the stretch's source, and may have some of it in memory.
     pub(crate) fn add_by(
         &mut self,
         splice: &mut Splice<'_>,
@@ -232,7 +248,7 @@ impl<W: Write> Joiner<W> {
                 splice.stop_before(u64::MAX);
             }
             if body < to && self.fits(seen, &ids) {
-                body = self.patched(stretch, seen, &mut ids, body, failed)?;
+                body = self.patched(stretch, (seen, splice.window()), &mut ids, body, failed)?;
             }
         }
         if body < to {
@@ -242,6 +258,7 @@ impl<W: Write> Joiner<W> {
         if learns {
             self.learn(&look, &ids, before..SHORT);
         }
+        self.low = ids.low;
         Ok(())
     }
 
@@ -258,24 +275,22 @@ impl<W: Write> Joiner<W> {
     }
 
     /// Copies the stretch from `from` on, and changes the numbers at the places that a scan has
-    /// met. Returns how far it came: places beyond some number are not known.
+    /// met. What `window` has in memory is not read again. Returns how far it came: places beyond
+    /// some number are not known.
     fn patched(
         &mut self,
         stretch: &Stretch<'_>,
-        seen: &Seen,
+        (seen, window): (&Seen, &mut Window<'_>),
         ids: &mut Ids,
         from: u64,
         failed: &mut dyn FnMut(io::Error) -> Halt,
     ) -> Result<u64, Halt> {
         let refs = &seen.refs;
-        let mut small = (0..).zip(refs.small.iter()).filter_map(|(id, met)| met.then_some(id));
-        // Mostly every number of a byte stays.
-        let small_places = if small.all(|id: u64| ids.map(id) == Some(id)) {
-            None
-        } else if let Some(places) = &refs.small_places {
-            Some(places)
-        } else {
-            return Ok(from);
+        let small = Bytewise::of(&refs.small, ids);
+        let small_places = match (&small, &refs.small_places) {
+            (Bytewise::Same, _) => None,
+            (_, Some(places)) => Some(places),
+            (_, None) => return Ok(from),
         };
         let mut kept = small_places.into_iter().chain([&refs.places]);
         if kept.any(|places| places.until().is_some()) {
@@ -286,69 +301,29 @@ impl<W: Write> Joiner<W> {
         // Every entry of the stretch may be referred to from now on.
         ids.next = seen.memo;
         let none = Places::default();
-        let (mut small_at, mut small) = small_places.unwrap_or(&none).after(from);
-        let (mut large_at, mut large) = refs.places.after(from);
+        let mut patches = Patches {
+            ids,
+            small,
+            small_at: small_places.unwrap_or(&none).after(from),
+            large_at: refs.places.after(from),
+        };
         let frames = seen.frames.iter().map(|frame| frame.at);
         let frames = frames.skip_while(|at| *at < from).take_while(|at| *at < stretch.to);
         let mut offset = from;
         let mut block = std::mem::take(&mut self.block);
-        block.resize(BLOCK, 0);
         for end in frames.chain([stretch.to]) {
             while offset < end {
-                let want = (end - offset).min(BLOCK as u64) as usize;
-                let bytes = block.get_mut(..want).unwrap_or_default();
-                stretch.source.read_exact_at(offset, bytes).map_err(Fault::from)?;
-                let (mut sent, mut done) = (0, want);
-                let there = offset + want as u64;
-                loop {
-                    let short = small_at < large_at;
-                    let at = small_at.min(large_at);
-                    if at >= there {
-                        break;
+                let bytes = match window.held_mut(offset, end) {
+                    Some(bytes) => bytes,
+                    None => {
+                        let want = (end - offset).min(BLOCK as u64) as usize;
+                        block.resize(BLOCK, 0);
+                        let bytes = block.get_mut(..want).unwrap_or_default();
+                        stretch.source.read_exact_at(offset, bytes).map_err(Fault::from)?;
+                        bytes
                     }
-                    let begin = (at - offset) as usize;
-                    let end = begin + if short { 2 } else { 5 };
-                    let Some(number) = bytes.get_mut(begin + 1..end) else {
-                        // It is in two blocks: the next one begins with it.
-                        done = begin;
-                        break;
-                    };
-                    let id = match number {
-                        [id] => u64::from(*id),
-                        [a, b, c, d] => u64::from(u32::from_le_bytes([*a, *b, *c, *d])),
-                        _ => NOWHERE,
-                    };
-                    let new = match ids.map(id) {
-                        Some(CONTAINER) => return Err(refers_to_container(at).into()),
-                        Some(new) if new <= u64::from(u32::MAX) || new == IS_NONE => new,
-                        _ => return Err(misplaced(at, id).into()),
-                    };
-                    match (number, (new as u32).to_le_bytes()) {
-                        ([place], [new, 0, 0, 0]) => *place = new,
-                        (number, wide) if number.len() == wide.len() && new != IS_NONE => {
-                            number.copy_from_slice(&wide);
-                        }
-                        _ => {
-                            let before = bytes.get(sent..begin).unwrap_or_default();
-                            self.out.write_all(before).map_err(&mut *failed)?;
-                            let get = Bytes::get(new);
-                            self.out.write_all(get.as_slice()).map_err(&mut *failed)?;
-                            sent = end;
-                        }
-                    }
-                    let (next, places) = if short {
-                        (&mut small_at, &mut small)
-                    } else {
-                        (&mut large_at, &mut large)
-                    };
-                    *next = places.next().unwrap_or(NOWHERE);
-                }
-                if done == 0 {
-                    return Err(Fault::truncated(offset).into());
-                }
-                let rest = bytes.get(sent..done).unwrap_or_default();
-                self.out.write_all(rest).map_err(&mut *failed)?;
-                offset += done as u64;
+                };
+                offset += patches.copy(bytes, (offset, end), &mut self.out, failed)?;
             }
             self.out.flush().map_err(&mut *failed)?;
             offset = end + if end < stretch.to { 9 } else { 0 };
@@ -360,9 +335,12 @@ impl<W: Write> Joiner<W> {
     }
 
     /// Where the entries are that are defined before the stretch.
-    fn ids(&self, stretch: &Stretch<'_>, look: &Look) -> Ids {
-        let low = SHORT.max(look.first).min(MOST_ENTRIES) as usize;
-        let mut ids = Ids { low: vec![NOWHERE; low], next: stretch.before, ..Ids::default() };
+    fn ids(&mut self, stretch: &Stretch<'_>, look: &Look) -> Ids {
+        let count = SHORT.min(stretch.memo).max(look.first).min(MOST_ENTRIES) as usize;
+        let mut low = std::mem::take(&mut self.low);
+        low.clear();
+        low.resize(count, NOWHERE);
+        let mut ids = Ids { low, next: stretch.before, ..Ids::default() };
         if stretch.alike {
             for (id, place) in (0..stretch.before.min(self.prefix)).zip(&mut ids.low) {
                 *place = id;
@@ -438,18 +416,145 @@ impl<W: Write> Joiner<W> {
     }
 }
 
-/// Copies `from..to` from memory where it is there.
-fn copy_window(
-    window: &Window<'_>,
-    from: u64,
-    to: u64,
-    out: &mut dyn Write,
+/// What becomes of the numbers of a byte that a stretch refers to.
+enum Bytewise {
+    /// Each stays what it is, as mostly.
+    Same,
+    /// Each becomes another of a byte, by this table.
+    Table(Box<[u8; SHORT as usize]>),
+    /// Some need more room, or are gone.
+    Other,
+}
+
+impl Bytewise {
+    fn of(met: &[bool; SHORT as usize], ids: &Ids) -> Self {
+        let mut table = Box::new([0; SHORT as usize]);
+        let mut same = true;
+        for ((id, place), met) in (0..).zip(table.iter_mut()).zip(met) {
+            if !met {
+                continue;
+            }
+            let Some(new) = ids.map(id).and_then(|new| u8::try_from(new).ok()) else {
+                return Bytewise::Other;
+            };
+            same &= u64::from(new) == id;
+            *place = new;
+        }
+        if same { Bytewise::Same } else { Bytewise::Table(table) }
+    }
+}
+
+/// The numbers of a stretch that change.
+struct Patches<'p> {
+    ids: &'p Ids,
+    small: Bytewise,
+    /// The next GET of a byte, and those after it.
+    small_at: (u64, PlacesIter<'p>),
+    /// The next GET or PUT of four bytes, and those after it.
+    large_at: (u64, PlacesIter<'p>),
+}
+
+impl Patches<'_> {
+    /// Copies `bytes`, which lie at `offset` and are followed by others up to `end`, with their
+    /// numbers changed. Returns how many of them: one number may lie in two blocks.
+    fn copy<W: Write>(
+        &mut self,
+        bytes: &mut [u8],
+        (offset, end): (u64, u64),
+        out: &mut Framer<W>,
+        failed: &mut dyn FnMut(io::Error) -> Halt,
+    ) -> Result<u64, Halt> {
+        self.in_place(bytes, offset);
+        let there = offset + bytes.len() as u64;
+        let (mut sent, mut done) = (0, bytes.len());
+        loop {
+            let short = self.small_at.0 < self.large_at.0;
+            let at = self.small_at.0.min(self.large_at.0);
+            if at >= there {
+                break;
+            }
+            let begin = (at - offset) as usize;
+            let end = begin + if short { 2 } else { 5 };
+            let Some(number) = bytes.get_mut(begin + 1..end) else {
+                done = begin;
+                break;
+            };
+            let id = match number {
+                [id] => u64::from(*id),
+                [a, b, c, d] => u64::from(u32::from_le_bytes([*a, *b, *c, *d])),
+                _ => NOWHERE,
+            };
+            let new = match self.ids.map(id) {
+                Some(CONTAINER) => return Err(refers_to_container(at).into()),
+                Some(new) if new <= u64::from(u32::MAX) || new == IS_NONE => new,
+                _ => return Err(misplaced(at, id).into()),
+            };
+            match (number, (new as u32).to_le_bytes()) {
+                ([place], [new, 0, 0, 0]) => *place = new,
+                (number, wide) if number.len() == wide.len() && new != IS_NONE => {
+                    number.copy_from_slice(&wide);
+                }
+                _ => {
+                    let before = bytes.get(sent..begin).unwrap_or_default();
+                    out.write_all(before).map_err(&mut *failed)?;
+                    let get = Bytes::get(new);
+                    out.write_all(get.as_slice()).map_err(&mut *failed)?;
+                    sent = end;
+                }
+            }
+            let (next, places) = if short { &mut self.small_at } else { &mut self.large_at };
+            *next = places.next().unwrap_or(NOWHERE);
+        }
+        if done == 0 {
+            return Err(Fault::truncated(offset).into());
+        }
+        let rest = bytes.get(sent..done).unwrap_or_default();
+        if sent == 0 && there == end && done == bytes.len() {
+            out.operations(rest).map_err(failed)?;
+        } else {
+            out.write_all(rest).map_err(failed)?;
+        }
+        Ok(done as u64)
+    }
+
+    /// Changes those that keep their length, up to the first that does not or that the block has
+    /// only a part of.
+    fn in_place(&mut self, bytes: &mut [u8], offset: u64) {
+        if let Bytewise::Table(table) = &self.small {
+            let (next, places) = &mut self.small_at;
+            while let Some(number) = bytes.get_mut((*next - offset).saturating_add(1) as usize) {
+                *number = table.get(usize::from(*number)).copied().unwrap_or_default();
+                *next = places.next().unwrap_or(NOWHERE);
+            }
+        }
+        let (low, Some(shift)) = (self.ids.low.len() as u64, self.ids.shift) else { return };
+        let (next, places) = &mut self.large_at;
+        while let Some(number) = bytes.get_mut((*next - offset).saturating_add(1) as usize..)
+            && let Some(number) = number.first_chunk_mut::<4>()
+        {
+            let id = u64::from(u32::from_le_bytes(*number));
+            let new = id.wrapping_add(shift);
+            if id < low || id >= self.ids.next || new > u64::from(u32::MAX) {
+                return;
+            }
+            *number = (new as u32).to_le_bytes();
+            *next = places.next().unwrap_or(NOWHERE);
+        }
+    }
+}
+
+/// Copies the operations in `from..to`, from memory where they are there.
+fn copy_window<W: Write>(
+    window: &mut Window<'_>,
+    (from, to): (u64, u64),
+    out: &mut Framer<W>,
     failed: &mut dyn FnMut(io::Error) -> Halt,
 ) -> Result<(), Halt> {
-    let inside = |offset: u64| usize::try_from(offset.checked_sub(window.base())?).ok();
-    let held = inside(from).zip(inside(to)).filter(|(_, to)| *to <= window.len());
-    match held.and_then(|(from, to)| window.bytes().get(from..to)) {
-        Some(bytes) => out.write_all(bytes).map_err(failed),
-        None => copy_plain(window.source(), from, to, out, failed),
+    match window.held_mut(from, to) {
+        Some(bytes) => out.operations(bytes).map_err(failed),
+        None => {
+            copy_plain(window.source(), from, to, out, failed)?;
+            out.flush().map_err(failed)
+        }
     }
 }

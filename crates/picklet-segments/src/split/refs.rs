@@ -23,7 +23,9 @@ const SMALL: usize = 256;
 /// Ascending offsets, a byte for each that is near the one before.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Places {
+    /// As many of these as `length` says; those after them are room.
     deltas: Vec<u8>,
+    length: usize,
     /// The last offset, or the beginning.
     last: u64,
     begin: u64,
@@ -36,27 +38,29 @@ const FAR: u8 = u8::MAX;
 
 impl Places {
     fn new(begin: u64) -> Self {
-        Places { deltas: Vec::new(), last: begin, begin, until: None }
+        Places { deltas: Vec::new(), length: 0, last: begin, begin, until: None }
     }
 
     /// Forgets all, and begins again.
     fn restart(&mut self, begin: u64) {
-        self.deltas.clear();
+        self.length = 0;
         (self.last, self.begin, self.until) = (begin, begin, None);
     }
 
     fn any(&self) -> bool {
-        !self.deltas.is_empty() || self.until.is_some()
+        self.length > 0 || self.until.is_some()
     }
 
     #[inline]
     fn push(&mut self, at: u64) {
         let delta = at.wrapping_sub(self.last);
-        if delta < u64::from(FAR) && self.deltas.len() < PLACES {
-            self.deltas.push(delta as u8);
-            self.last = at;
-        } else {
-            self.push_far(at, delta);
+        match self.deltas.get_mut(self.length) {
+            Some(place) if delta < u64::from(FAR) => {
+                *place = delta as u8;
+                self.length += 1;
+                self.last = at;
+            }
+            _ => self.push_far(at, delta),
         }
     }
 
@@ -65,30 +69,45 @@ impl Places {
         if self.until.is_some() {
             return;
         }
-        if self.deltas.len() >= PLACES {
+        let (first, far) = match u8::try_from(delta) {
+            Ok(near) if near < FAR => (near, 0),
+            _ => (FAR, 8),
+        };
+        let length = self.length + 1 + far;
+        if length > PLACES {
             self.until = Some(at);
+            // No room, so that nothing is pushed after this.
+            self.deltas.truncate(self.length);
             return;
         }
-        self.deltas.push(FAR);
-        self.deltas.extend_from_slice(&delta.to_le_bytes());
+        if length > self.deltas.len() {
+            self.deltas.resize((2 * length).clamp(1 << 8, PLACES), 0);
+        }
+        if let Some([place, after @ ..]) = self.deltas.get_mut(self.length..length) {
+            *place = first;
+            for (place, byte) in after.iter_mut().zip(delta.to_le_bytes()) {
+                *place = byte;
+            }
+        }
+        self.length = length;
         self.last = at;
     }
 
     /// How far it has come, for [`Places::back_to`].
     fn mark(&self) -> (usize, u64) {
-        (self.deltas.len(), self.last)
+        (self.length, self.last)
     }
 
     /// Forgets what came after `mark`, at offset `sealed` or later.
     fn back_to(&mut self, (length, last): (usize, u64), sealed: u64) {
-        self.deltas.truncate(length);
+        self.length = length;
         self.last = last;
         self.until = self.until.filter(|until| *until < sealed);
     }
 
     /// The offsets.
     pub(crate) fn iter(&self) -> PlacesIter<'_> {
-        PlacesIter { rest: &self.deltas, at: self.begin }
+        PlacesIter { rest: self.deltas.get(..self.length).unwrap_or_default(), at: self.begin }
     }
 
     /// The first offset that is not before `from`, `u64::MAX` if there is none, and those after it.
@@ -132,7 +151,6 @@ impl Iterator for PlacesIter<'_> {
 #[derive(Debug, Clone)]
 pub(crate) struct Numbers {
     small: Box<[bool; SMALL]>,
-    any_small: bool,
     large: Vec<u64>,
     /// How many of `large` are known to be distinct.
     distinct: usize,
@@ -143,7 +161,6 @@ impl Numbers {
     fn new() -> Self {
         Numbers {
             small: Box::new([false; SMALL]),
-            any_small: false,
             large: Vec::new(),
             distinct: 0,
             recent: Box::new([0; RECENT]),
@@ -154,7 +171,6 @@ impl Numbers {
     #[expect(clippy::indexing_slicing, reason = "a byte is below 256")]
     fn add_small(&mut self, id: u8) {
         self.small[usize::from(id)] = true;
-        self.any_small = true;
     }
 
     #[inline]
@@ -181,10 +197,7 @@ impl Numbers {
     }
 
     fn clear(&mut self) {
-        if self.any_small {
-            self.small.fill(false);
-            self.any_small = false;
-        }
+        self.small.fill(false);
         if !self.large.is_empty() {
             self.large.clear();
             self.distinct = 0;
@@ -194,11 +207,8 @@ impl Numbers {
 
     /// Takes over those of `other`, which is empty then.
     fn take(&mut self, other: &mut Numbers) {
-        if other.any_small {
-            for (mine, theirs) in self.small.iter_mut().zip(other.small.iter()) {
-                *mine |= theirs;
-            }
-            self.any_small = true;
+        for (mine, theirs) in self.small.iter_mut().zip(other.small.iter()) {
+            *mine |= theirs;
         }
         for &id in &other.large {
             self.add(id);
@@ -334,7 +344,7 @@ impl<const SMALL_PLACES: bool> Collector<SMALL_PLACES> {
 
     /// Whether memo numbers were met: MEMOIZE has none.
     pub(crate) fn refers(&self) -> bool {
-        self.text || self.short || self.piece.any_small || self.places.any()
+        self.text || self.short || self.small_places.any() || self.places.any()
     }
 
     /// What was scanned up to `offset` belongs to the open segment.

@@ -231,6 +231,11 @@ impl<'a> Scanner<'a> {
         frames.iter().rev().find(|frame| frame.at < to).copied().filter(|frame| frame.at >= from)
     }
 
+    /// Takes the first of the frames that are kept.
+    pub(crate) fn next_frame(&mut self) -> Option<Frame> {
+        self.frames.as_mut()?.pop_front()
+    }
+
     /// All frames that are kept.
     pub(crate) fn frames_seen(&self) -> Vec<Frame> {
         self.frames.iter().flatten().copied().collect()
@@ -248,6 +253,7 @@ impl<'a> Scanner<'a> {
         self.memo = 0;
         self.gaps = false;
         self.counted = false;
+        self.frames.iter_mut().for_each(VecDeque::clear);
         self.odd_frames = false;
     }
 

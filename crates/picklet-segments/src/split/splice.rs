@@ -5,8 +5,9 @@
 //! know how long operations are. Numbers are changed in the block in place where
 //! they fit; most of a stretch goes out as it came in.
 
-use std::collections::HashMap;
 use std::io::{self, Write};
+
+use hashbrown::HashMap;
 
 use super::emit::Halt;
 use super::ops::{self, *};
@@ -305,6 +306,11 @@ impl<'a> Splice<'a> {
     /// Copies pickles that follow one another, each up to its STOP.
     pub(crate) fn pickles(window: Window<'a>) -> Self {
         Splice { pickles: true, ..Splice::new(window) }
+    }
+
+    /// What it has in memory.
+    pub(crate) fn window(&mut self) -> &mut Window<'a> {
+        &mut self.window
     }
 
     /// Stops where `number` is the next memo number, from now on.

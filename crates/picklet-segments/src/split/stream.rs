@@ -2,12 +2,14 @@
 //! and segments are lists of them.
 
 use std::collections::HashMap;
-use std::io::{BufWriter, Write as _};
+use std::io::{self, BufWriter, Write};
+use std::thread;
 
+use super::background::{Background, Behind};
 use super::join::{Joining, Merged, Objects};
 use super::ops::*;
 use super::window::Fault;
-use super::{Guarded, SplitOptions, SplitReport, Target, file_name, told};
+use super::{AHEAD, Guarded, SplitOptions, SplitReport, Target, cores, file_name, told};
 use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::manifest::{Entry, Header, Kind, SharedCounts};
@@ -40,13 +42,51 @@ fn can_begin(bytes: &[u8; 2]) -> bool {
     }
 }
 
+/// Where a segment goes.
+enum Out<'o> {
+    Here(Box<BufWriter<Guarded<'o>>>),
+    /// Through another thread.
+    Behind(Behind<Guarded<'o>>),
+}
+
+impl<'o> Out<'o> {
+    /// Writes what is left; gives back what it was made of.
+    fn end(self) -> io::Result<(Guarded<'o>, Option<Background<Guarded<'o>>>)> {
+        match self {
+            Out::Here(mut out) => {
+                out.flush()?;
+                Ok((out.into_parts().0, None))
+            }
+            Out::Behind(behind) => {
+                behind.end().map(|(guarded, background)| (guarded, Some(background)))
+            }
+        }
+    }
+}
+
+impl Write for Out<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Out::Here(out) => out.write(bytes),
+            Out::Behind(behind) => behind.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Out::Here(out) => out.flush(),
+            Out::Behind(behind) => behind.flush(),
+        }
+    }
+}
+
 /// A segment being made.
 struct Open<'m, 'o> {
     first: u64,
     from: u64,
     file: String,
     /// `None` for a segment that an earlier run has made.
-    joining: Option<Joining<'m, BufWriter<Guarded<'o>>>>,
+    joining: Option<Joining<'m, Out<'o>>>,
 }
 
 /// Splits a file of several pickles.
@@ -66,8 +106,27 @@ pub(super) fn split_stream(
     options.progress.totals(Totals { bytes: Some(input.size()), ..Totals::default() });
     let mut merged = Merged::new(Kind::List, true);
     merged.look(&super::Member { input, objects: true, held: None })?;
-    Stream { input, out, options, merged: &merged, writer, done, segments: 0, items: 0, resumed: 0 }
+    thread::scope(|scope| {
+        let background = if input.size() > AHEAD && cores() > 1 {
+            let started = Background::start(scope);
+            Some(started.map_err(|e| Error::io("start a thread for", input.path(), e))?)
+        } else {
+            None
+        };
+        Stream {
+            input,
+            out,
+            options,
+            merged: &merged,
+            writer,
+            background,
+            done,
+            segments: 0,
+            items: 0,
+            resumed: 0,
+        }
         .run()
+    })
 }
 
 struct Stream<'s, 'o> {
@@ -76,6 +135,8 @@ struct Stream<'s, 'o> {
     options: &'s SplitOptions<'o>,
     merged: &'s Merged,
     writer: SegmentsWriter,
+    /// The thread that writes, unless a segment is open or there is one core only.
+    background: Option<Background<Guarded<'o>>>,
     done: HashMap<u64, Entry>,
     segments: u64,
     items: u64,
@@ -108,10 +169,9 @@ impl<'s, 'o> Stream<'s, 'o> {
                 Some(segment) => open.insert(segment),
                 None => open.insert(self.open(offset)?),
             };
-            if let Some(joining) = &mut segment.joining
-                && let Err(error) = joining.read_object(self.input, &mut objects)
-            {
-                return Err(if (self.options.interrupt)() { Error::Interrupted } else { error });
+            if let Some(joining) = &mut segment.joining {
+                let read = joining.read_object(self.input, &mut objects);
+                read.map_err(|error| self.stopped(error))?;
             }
             self.items += 1;
             offset = end;
@@ -134,6 +194,11 @@ impl<'s, 'o> Stream<'s, 'o> {
             shared: SharedCounts::default(),
             warnings,
         })
+    }
+
+    /// What an error is: that nothing was written when it was to stop, or itself.
+    fn stopped(&self, error: Error) -> Error {
+        if (self.options.interrupt)() { Error::Interrupted } else { error }
     }
 
     /// Says which segments are done.
@@ -180,7 +245,11 @@ impl<'s, 'o> Stream<'s, 'o> {
         let draft = self.writer.draft(&file)?;
         let guarded = Guarded::new(draft, self.options.interrupt);
         let path = self.out.path().join(&file);
-        let joining = self.merged.begin(BufWriter::with_capacity(1 << 16, guarded), &path)?;
+        let out = match self.background.take() {
+            Some(background) => Out::Behind(background.begin(guarded)),
+            None => Out::Here(Box::new(BufWriter::with_capacity(1 << 15, guarded))),
+        };
+        let joining = self.merged.begin(out, &path)?;
         Ok(Open { first, from, file, joining: Some(joining) })
     }
 
@@ -195,10 +264,12 @@ impl<'s, 'o> Stream<'s, 'o> {
                 self.options.progress.segment(&open.file);
             }
             Some(joining) => {
-                let mut out = joining.finish()?;
                 let path = self.out.path().join(&open.file);
-                out.flush().map_err(|e| Error::io("write", &path, e))?;
-                let (guarded, _) = out.into_parts();
+                let ended = joining
+                    .finish()
+                    .and_then(|out| out.end().map_err(|e| Error::io("write", &path, e)));
+                let (guarded, background) = ended.map_err(|error| self.stopped(error))?;
+                self.background = background;
                 let meta = EntryMeta { index, items: Some(count), ..EntryMeta::default() };
                 let done = self.writer.stage(guarded.draft, meta)?;
                 self.tell(done);

@@ -141,6 +141,13 @@ impl<'a> Window<'a> {
         self.buffer.get_mut(..len + SLOP).unwrap_or_default()
     }
 
+    /// The bytes from `from` to `to` to change in place, where all of them are in the block.
+    pub(crate) fn held_mut(&mut self, from: u64, to: u64) -> Option<&mut [u8]> {
+        let inside = |offset: u64| usize::try_from(offset.checked_sub(self.base)?).ok();
+        let (from, to) = (inside(from)?, inside(to)?);
+        self.bytes_mut().get_mut(from..to)
+    }
+
     /// Moves the block so that it begins at `offset`. What is in it already is
     /// kept, changes made in place included.
     pub(crate) fn load(&mut self, offset: u64) -> io::Result<()> {
