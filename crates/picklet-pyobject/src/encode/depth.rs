@@ -21,7 +21,6 @@ const PIECE: usize = 4 * 1024 * 1024;
 /// Counting costs two calls for each container. Nothing looks at the count while no code of the
 /// interpreter runs: then a level that was left stays counted for the next one that opens, until
 /// [`Depth::settle`].
-#[derive(Default)]
 pub(super) struct Depth {
     open: u32,
     counted: u32,

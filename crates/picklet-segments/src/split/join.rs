@@ -347,24 +347,26 @@ impl<W: Write> Joining<'_, W> {
             .map_err(|halt| told(halt, input.path()))
     }
 
-    /// Adds the object that `reader` has just gone over.
-    pub(crate) fn read_object(&mut self, input: &Input, reader: &mut Objects<'_>) -> Result<()> {
-        let (from, protocol) = reader.begun;
-        if reader.met.refers() || self.joiner.leaves_numbers_out() {
-            let seen = reader.seen();
-            let end = (reader.end - 1, reader.scanner.memo());
-            // What the scan has in memory is copied from there.
-            let splice = &mut reader.splice;
-            std::mem::swap(splice.window(), reader.scanner.window());
-            let done = self.object(input, (from, protocol), end, splice, seen.as_ref());
-            std::mem::swap(splice.window(), reader.scanner.window());
-            return done;
+    /// Adds the pickle `object` of a stream; `splice` may have it in memory.
+    pub(crate) fn add_object(
+        &mut self,
+        input: &Input,
+        object: &Object,
+        splice: &mut Splice<'_>,
+    ) -> Result<()> {
+        let (begun, to) = ((object.from, object.protocol), object.end - 1);
+        let window = splice.window();
+        if to - object.from < BLOCK as u64 && window.held_mut(object.from, to).is_none() {
+            window.load(object.from).map_err(|e| Error::io("read", input.path(), e))?;
         }
-        self.speak(protocol)?;
+        if object.refers || self.joiner.leaves_numbers_out() {
+            return self.object(input, begun, (to, object.memo), splice, object.seen.as_deref());
+        }
+        self.speak(object.protocol)?;
         let name = &self.name;
         let mut failed = |error| -> Halt { Error::io("write", name, error).into() };
         self.joiner
-            .add_as_it_is(&mut reader.scanner, (from, reader.end - 1), &mut failed)
+            .add_as_it_is(splice.window(), (object.from, to), object, &mut failed)
             .and_then(|()| self.joiner.plain(&[APPEND], &mut failed))
             .map_err(|halt| told(halt, input.path()))
     }
@@ -420,14 +422,37 @@ fn ahead(window: &Window<'_>, offset: u64) -> Option<[u8; 2]> {
     window.bytes().get(..window.len())?.get(at..)?.first_chunk().copied()
 }
 
+/// A pickle of a stream, found sound.
+pub(crate) struct Object {
+    /// Where its operations begin, after PROTO.
+    from: u64,
+    protocol: u8,
+    /// Where it ends, after STOP.
+    pub(crate) end: u64,
+    /// Its memo entries.
+    pub(crate) memo: u64,
+    /// Whether memo numbers were met.
+    refers: bool,
+    /// The first frame, and those after it.
+    frame: Option<Frame>,
+    frames: Vec<Frame>,
+    /// What was met in it, if it is large. In a box: most are small, and there are millions.
+    seen: Option<Box<Seen>>,
+}
+
+impl Object {
+    /// Its frames, in order; those of a large one with memo numbers are in [`Seen`].
+    pub(crate) fn frames(&self) -> impl Iterator<Item = &Frame> {
+        self.frame.iter().chain(&self.frames)
+    }
+}
+
 /// Goes over the pickles of a file one after another.
 pub(crate) struct Objects<'a> {
     scanner: Scanner<'a>,
-    splice: Splice<'a>,
     met: Collector<true>,
-    /// Where the operations of the last one begin, and its protocol.
-    begun: (u64, u8),
-    end: u64,
+    /// Bytes of the last one.
+    last: u64,
 }
 
 /// Bytes of a pickle that is worth copying by the block: its first operations are looked at one by
@@ -436,28 +461,41 @@ const MANY: u64 = 16 << 10;
 
 impl<'a> Objects<'a> {
     pub(crate) fn new(input: &'a Input) -> Self {
-        let window = || Window::new(input.data(), input.size());
-        let mut scanner = Scanner::with_slots(window(), 0, 0, false, 1 << 10);
+        let window = Window::new(input.data(), input.size());
+        let mut scanner = Scanner::with_slots(window, 0, 0, false, 1 << 10);
         scanner.keep_frames(VecDeque::new());
-        let splice = Splice::pickles(window());
-        Objects { scanner, splice, met: Collector::new(0, 0), begun: (0, 0), end: 0 }
+        Objects { scanner, met: Collector::new(0, 0), last: 0 }
     }
 
-    /// Goes over the pickle that begins at `start`. Returns where it ends.
-    pub(crate) fn read(&mut self, start: u64) -> Result<u64, Fault> {
+    /// Goes over the pickle that begins at `start`.
+    pub(crate) fn read(&mut self, start: u64) -> Result<Object, Fault> {
         self.met.restart(start);
         // A pickle that is whole in memory is copied from there, and most are like the one before.
-        let (likely, window) = (2 * (self.end - self.begun.0), self.scanner.window());
+        let (likely, window) = ((2 * self.last).min(BLOCK as u64), self.scanner.window());
         let there = window.base() + window.len() as u64;
-        if likely <= 2 * BLOCK as u64
-            && there < start + likely.min(BLOCK as u64)
-            && !window.at_end()
-        {
+        if self.last <= BLOCK as u64 && there < start + likely && !window.at_end() {
             window.load(start)?;
         }
-        self.begun = begun(window, start)?;
-        self.end = one_object(&mut self.scanner, start, &mut self.met)?;
-        Ok(self.end)
+        let (from, protocol) = begun(window, start)?;
+        let end = one_object(&mut self.scanner, start, &mut self.met)?;
+        self.last = end - start;
+        let (refers, memo) = (self.met.refers(), self.scanner.memo());
+        let (mut frame, mut frames, mut seen) = (None, Vec::new(), None);
+        if !refers {
+            frame = self.scanner.next_frame();
+            while let Some(frame) = self.scanner.next_frame() {
+                frames.push(frame);
+            }
+        } else if end - from > MANY && !self.scanner.odd_frames() {
+            seen = Some(Box::new(Seen {
+                refs: self.met.finish(0),
+                frames: self.scanner.frames_seen(),
+                memo,
+                counted: self.scanner.counted(),
+                gaps: self.scanner.gaps,
+            }));
+        }
+        Ok(Object { from, protocol, end, memo, refers, frame, frames, seen })
     }
 
     /// The two bytes at `offset`, where they are in memory.
@@ -465,15 +503,9 @@ impl<'a> Objects<'a> {
         ahead(self.scanner.window(), offset)
     }
 
-    /// What was met in the last one, if it is large.
-    fn seen(&mut self) -> Option<Seen> {
-        (self.end - self.begun.0 > MANY && !self.scanner.odd_frames()).then(|| Seen {
-            refs: self.met.finish(0),
-            frames: self.scanner.frames_seen(),
-            memo: self.scanner.memo(),
-            counted: self.scanner.counted(),
-            gaps: self.scanner.gaps,
-        })
+    /// What is in memory.
+    pub(crate) fn window(&mut self) -> &mut Window<'a> {
+        self.scanner.window()
     }
 }
 

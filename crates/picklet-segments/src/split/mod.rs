@@ -33,7 +33,6 @@ use crate::store::Location;
 use crate::writer::{EntryMeta, Existing, SegmentsWriter};
 
 mod arrays;
-mod background;
 mod block;
 mod checkpoint;
 mod cutter;

@@ -11,10 +11,9 @@ use std::io::{self, Write};
 
 use super::emit::Halt;
 use super::external::refers_to_container;
-use super::join::Seen;
+use super::join::{Object, Seen};
 use super::ops::*;
 use super::refs::{Places, PlacesIter};
-use super::scan::Scanner;
 use super::splice::{Bytes, CONTAINER, IS_NONE, Ids, Memo, NOWHERE, Splice, Texts, misplaced};
 use super::symbols::{Entry, Look, Popped, SHORT, look};
 use super::walk::copy_plain;
@@ -166,20 +165,21 @@ impl<W: Write> Joiner<W> {
         self.memo.gaps
     }
 
-    /// Writes a stretch without memo numbers, as it is but for FRAMEs. `scanner` has just gone
-    /// over it.
+    /// Writes the operations of `object` in `from..to`, which have no memo numbers, as they are but
+    /// for FRAMEs. `window` may have them in memory.
     pub(crate) fn add_as_it_is(
         &mut self,
-        scanner: &mut Scanner<'_>,
+        window: &mut Window<'_>,
         (mut from, to): (u64, u64),
+        object: &Object,
         failed: &mut dyn FnMut(io::Error) -> Halt,
     ) -> Result<(), Halt> {
-        while let Some(frame) = scanner.next_frame() {
-            copy_window(scanner.window(), (from, frame.at), &mut self.out, failed)?;
+        for frame in object.frames() {
+            copy_window(window, (from, frame.at), &mut self.out, failed)?;
             from = frame.at + 9;
         }
-        copy_window(scanner.window(), (from, to), &mut self.out, failed)?;
-        self.memo.next += scanner.memo();
+        copy_window(window, (from, to), &mut self.out, failed)?;
+        self.memo.next += object.memo;
         Ok(())
     }
 

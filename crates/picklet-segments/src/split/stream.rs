@@ -2,13 +2,14 @@
 //! and segments are lists of them.
 
 use std::collections::HashMap;
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write as _};
+use std::sync::mpsc::{RecvError, sync_channel};
 use std::thread;
 
-use super::background::{Background, Behind};
-use super::join::{Joining, Merged, Objects};
+use super::join::{Joining, Merged, Object, Objects};
 use super::ops::*;
-use super::window::Fault;
+use super::splice::Splice;
+use super::window::{BLOCK, Fault, Window};
 use super::{AHEAD, Guarded, SplitOptions, SplitReport, Target, cores, file_name, told};
 use crate::error::{Error, Result};
 use crate::input::Input;
@@ -42,41 +43,46 @@ fn can_begin(bytes: &[u8; 2]) -> bool {
     }
 }
 
-/// Where a segment goes.
-enum Out<'o> {
-    Here(Box<BufWriter<Guarded<'o>>>),
-    /// Through another thread.
-    Behind(Behind<Guarded<'o>>),
+/// Finds the pickles, one after another.
+struct Finder<'s> {
+    input: &'s Input,
+    objects: Objects<'s>,
+    /// Where the next one begins.
+    offset: u64,
+    /// How many there were.
+    items: u64,
 }
 
-impl<'o> Out<'o> {
-    /// Writes what is left; gives back what it was made of.
-    fn end(self) -> io::Result<(Guarded<'o>, Option<Background<Guarded<'o>>>)> {
-        match self {
-            Out::Here(mut out) => {
-                out.flush()?;
-                Ok((out.into_parts().0, None))
-            }
-            Out::Behind(behind) => {
-                behind.end().map(|(guarded, background)| (guarded, Some(background)))
-            }
-        }
-    }
-}
-
-impl Write for Out<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Out::Here(out) => out.write(bytes),
-            Out::Behind(behind) => behind.write(bytes),
-        }
+impl<'s> Finder<'s> {
+    fn new(input: &'s Input) -> Self {
+        Finder { input, objects: Objects::new(input), offset: 0, items: 0 }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Out::Here(out) => out.flush(),
-            Out::Behind(behind) => behind.flush(),
+    /// The next pickle, `None` where nothing begins like one.
+    fn next(&mut self) -> Result<Option<Object>> {
+        let begins = match self.objects.ahead(self.offset) {
+            _ if self.offset == 0 => true,
+            Some(bytes) => can_begin(&bytes),
+            None => self.offset < self.input.size() && begins(self.input, self.offset)?,
+        };
+        if !begins {
+            return Ok(None);
         }
+        let object = self.objects.read(self.offset).map_err(|fault| self.at(fault))?;
+        self.offset = object.end;
+        self.items += 1;
+        Ok(Some(object))
+    }
+
+    /// A fault with the number of the pickle that has it.
+    fn at(&self, fault: Fault) -> Error {
+        let fault = match fault {
+            Fault::Bad(at, message) => {
+                Fault::Bad(at, format!("in pickle {} of the file: {message}", self.items))
+            }
+            fault => fault,
+        };
+        told(fault.into(), self.input.path())
     }
 }
 
@@ -86,7 +92,7 @@ struct Open<'m, 'o> {
     from: u64,
     file: String,
     /// `None` for a segment that an earlier run has made.
-    joining: Option<Joining<'m, Out<'o>>>,
+    joining: Option<Joining<'m, BufWriter<Guarded<'o>>>>,
 }
 
 /// Splits a file of several pickles.
@@ -106,28 +112,29 @@ pub(super) fn split_stream(
     options.progress.totals(Totals { bytes: Some(input.size()), ..Totals::default() });
     let mut merged = Merged::new(Kind::List, true);
     merged.look(&super::Member { input, objects: true, held: None })?;
-    thread::scope(|scope| {
-        let background = if input.size() > AHEAD && cores() > 1 {
-            let started = Background::start(scope);
-            Some(started.map_err(|e| Error::io("start a thread for", input.path(), e))?)
-        } else {
-            None
-        };
-        Stream {
-            input,
-            out,
-            options,
-            merged: &merged,
-            writer,
-            background,
-            done,
-            segments: 0,
-            items: 0,
-            resumed: 0,
-        }
-        .run()
-    })
+    let mut stream = Stream {
+        input,
+        out,
+        options,
+        merged: &merged,
+        writer,
+        done,
+        open: None,
+        offset: 0,
+        segments: 0,
+        items: 0,
+        resumed: 0,
+    };
+    if input.size() > AHEAD && cores() > 1 {
+        stream.side_by_side()?;
+    } else {
+        stream.in_turn()?;
+    }
+    stream.finish()
 }
+
+/// Pickles that are found ahead at most, if they are small.
+const AT_ONCE: usize = 1 << 10;
 
 struct Stream<'s, 'o> {
     input: &'s Input,
@@ -135,48 +142,108 @@ struct Stream<'s, 'o> {
     options: &'s SplitOptions<'o>,
     merged: &'s Merged,
     writer: SegmentsWriter,
-    /// The thread that writes, unless a segment is open or there is one core only.
-    background: Option<Background<Guarded<'o>>>,
     done: HashMap<u64, Entry>,
+    open: Option<Open<'s, 'o>>,
+    /// Where the last pickle ended.
+    offset: u64,
     segments: u64,
     items: u64,
     resumed: u64,
 }
 
 impl<'s, 'o> Stream<'s, 'o> {
-    fn run(mut self) -> Result<SplitReport> {
-        let size = self.input.size();
-        let mut objects = Objects::new(self.input);
-        let mut open: Option<Open<'s, 'o>> = None;
-        let mut offset = 0;
-        loop {
-            let more = match objects.ahead(offset) {
-                _ if offset == 0 => true,
-                Some(bytes) => can_begin(&bytes),
-                None => offset < size && begins(self.input, offset)?,
-            };
-            if !more {
-                break;
-            }
+    /// Finds a pickle and writes it, by turns.
+    fn in_turn(&mut self) -> Result<()> {
+        let mut finder = Finder::new(self.input);
+        let mut splice = self.splice();
+        while let Some(object) = finder.next()? {
             if (self.options.interrupt)() {
                 return Err(Error::Interrupted);
             }
-            let end = objects.read(offset).map_err(|fault| self.at(fault))?;
-            if open.as_ref().is_some_and(|open| self.is_full(open, offset)) {
-                self.close(open.take(), offset)?;
-            }
-            let segment = match open.take() {
-                Some(segment) => open.insert(segment),
-                None => open.insert(self.open(offset)?),
-            };
-            if let Some(joining) = &mut segment.joining {
-                let read = joining.read_object(self.input, &mut objects);
-                read.map_err(|error| self.stopped(error))?;
-            }
-            self.items += 1;
-            offset = end;
+            // What the finder has in memory is not read again.
+            std::mem::swap(splice.window(), finder.objects.window());
+            self.add(&object, &mut splice)?;
+            std::mem::swap(splice.window(), finder.objects.window());
         }
-        self.close(open.take(), offset)?;
+        Ok(())
+    }
+
+    /// Finds pickles in a thread of its own, which runs ahead of the writing by a block or a
+    /// pickle.
+    fn side_by_side(&mut self) -> Result<()> {
+        let (input, interrupt) = (self.input, self.options.interrupt);
+        let (sender, receiver) = sync_channel(1);
+        thread::scope(|scope| {
+            let find = move || {
+                let mut finder = Finder::new(input);
+                loop {
+                    let (from, mut found) = (finder.offset, Vec::new());
+                    let more = loop {
+                        match finder.next() {
+                            Ok(Some(object)) => found.push(object),
+                            Ok(None) => break Ok(false),
+                            Err(error) => break Err(error),
+                        }
+                        if found.len() >= AT_ONCE || finder.offset - from >= BLOCK as u64 {
+                            break Ok(true);
+                        }
+                    };
+                    let last = !matches!(more, Ok(true));
+                    // The writer has given up, or will for the same reason.
+                    if interrupt() || sender.send((found, more)).is_err() || last {
+                        return;
+                    }
+                }
+            };
+            let find =
+                thread::Builder::new().name("picklet scan".to_owned()).spawn_scoped(scope, find);
+            find.map_err(|error| Error::io("start a thread for", input.path(), error))?;
+            // The receiver goes away with this closure's end, and the thread then ends too.
+            let receiver = receiver;
+            let mut splice = self.splice();
+            loop {
+                let (found, more) = match receiver.recv() {
+                    Ok(found) => found,
+                    Err(RecvError) => return Err(Error::Interrupted),
+                };
+                for object in &found {
+                    if interrupt() {
+                        return Err(Error::Interrupted);
+                    }
+                    self.add(object, &mut splice)?;
+                }
+                if !more? {
+                    return Ok(());
+                }
+            }
+        })
+    }
+
+    fn splice(&self) -> Splice<'s> {
+        Splice::pickles(Window::new(self.input.data(), self.input.size()))
+    }
+
+    /// Adds the next pickle.
+    fn add(&mut self, object: &Object, splice: &mut Splice<'_>) -> Result<()> {
+        let offset = self.offset;
+        if self.open.as_ref().is_some_and(|open| self.is_full(open, offset)) {
+            self.close()?;
+        }
+        if self.open.is_none() {
+            self.open = Some(self.open(offset)?);
+        }
+        if let Some(Open { joining: Some(joining), .. }) = &mut self.open {
+            let added = joining.add_object(self.input, object, splice);
+            added.map_err(|error| self.stopped(error))?;
+        }
+        self.items += 1;
+        self.offset = object.end;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<SplitReport> {
+        self.close()?;
+        let (offset, size) = (self.offset, self.input.size());
         let mut warnings = Vec::new();
         if offset < size {
             warnings.push(format!(
@@ -208,17 +275,6 @@ impl<'s, 'o> Stream<'s, 'o> {
         }
     }
 
-    /// A fault with the number of the pickle that has it.
-    fn at(&self, fault: Fault) -> Error {
-        let fault = match fault {
-            Fault::Bad(at, message) => {
-                Fault::Bad(at, format!("in pickle {} of the file: {message}", self.items))
-            }
-            fault => fault,
-        };
-        told(fault.into(), self.input.path())
-    }
-
     /// Whether a segment ends before the pickle at `offset`.
     fn is_full(&self, open: &Open<'_, '_>, offset: u64) -> bool {
         match self.options.target {
@@ -245,16 +301,12 @@ impl<'s, 'o> Stream<'s, 'o> {
         let draft = self.writer.draft(&file)?;
         let guarded = Guarded::new(draft, self.options.interrupt);
         let path = self.out.path().join(&file);
-        let out = match self.background.take() {
-            Some(background) => Out::Behind(background.begin(guarded)),
-            None => Out::Here(Box::new(BufWriter::with_capacity(1 << 15, guarded))),
-        };
-        let joining = self.merged.begin(out, &path)?;
+        let joining = self.merged.begin(BufWriter::with_capacity(1 << 15, guarded), &path)?;
         Ok(Open { first, from, file, joining: Some(joining) })
     }
 
-    fn close(&mut self, open: Option<Open<'s, 'o>>, end: u64) -> Result<()> {
-        let Some(open) = open else { return Ok(()) };
+    fn close(&mut self) -> Result<()> {
+        let Some(open) = self.open.take() else { return Ok(()) };
         let count = self.items - open.first;
         let index = self.segments;
         self.segments += 1;
@@ -265,17 +317,17 @@ impl<'s, 'o> Stream<'s, 'o> {
             }
             Some(joining) => {
                 let path = self.out.path().join(&open.file);
-                let ended = joining
-                    .finish()
-                    .and_then(|out| out.end().map_err(|e| Error::io("write", &path, e)));
-                let (guarded, background) = ended.map_err(|error| self.stopped(error))?;
-                self.background = background;
+                let ended = joining.finish().and_then(|mut out| {
+                    out.flush().map_err(|e| Error::io("write", &path, e))?;
+                    Ok(out.into_parts().0)
+                });
+                let guarded = ended.map_err(|error| self.stopped(error))?;
                 let meta = EntryMeta { index, items: Some(count), ..EntryMeta::default() };
                 let done = self.writer.stage(guarded.draft, meta)?;
                 self.tell(done);
             }
         }
-        self.options.progress.bytes(end - open.from);
+        self.options.progress.bytes(self.offset - open.from);
         self.options.progress.items(count);
         Ok(())
     }
