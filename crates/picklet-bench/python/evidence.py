@@ -86,6 +86,9 @@ What profiles show of these:
   without the call.
 - *Split and merge* read each opcode and copy it, with the digest of what they write; a copy with a
   digest reads none.
+- *A stream of records*. Its segments are lists, so that one `pickle.load` reads one of them. In the stream
+  the memo numbers of each pickle begin at 0, and in a list they go on: each opcode has to be read, and
+  most numbers change, so that it is split at the speed of records. Byte strings are hopped over.
 """
 
 

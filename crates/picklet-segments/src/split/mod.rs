@@ -43,6 +43,7 @@ mod index;
 mod items;
 mod join;
 mod ops;
+mod patch;
 mod plan;
 mod reader;
 mod rebase;
