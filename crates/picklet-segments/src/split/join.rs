@@ -355,6 +355,7 @@ impl<W: Write> Joining<'_, W> {
         splice: &mut Splice<'_>,
     ) -> Result<()> {
         let (begun, to) = ((object.from, object.protocol), object.end - 1);
+        // What fits in a block is read once.
         let window = splice.window();
         if to - object.from < BLOCK as u64 && window.held_mut(object.from, to).is_none() {
             window.load(object.from).map_err(|e| Error::io("read", input.path(), e))?;
@@ -456,8 +457,8 @@ pub(crate) struct Objects<'a> {
 }
 
 /// Bytes of a pickle that is worth copying by the block: its first operations are looked at one by
-/// one in any case.
-const MANY: u64 = 16 << 10;
+/// one in any case. Tests and fuzzers have small pickles, and are to go both ways.
+const MANY: u64 = if cfg!(debug_assertions) { 64 } else { 16 << 10 };
 
 impl<'a> Objects<'a> {
     pub(crate) fn new(input: &'a Input) -> Self {
