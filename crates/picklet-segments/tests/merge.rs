@@ -115,6 +115,37 @@ for name in 'near', 'far':
 }
 
 #[test]
+fn pickles_of_several_blocks_without_frames_are_joined() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    // Operations and numbers lie across the ends of blocks.
+    let code = "
+def unframed(items):
+    return b'\\x80\\x04]\\x94(' + b''.join(items) + b'e.'
+def number(i): return b'J' + i.to_bytes(4, 'little')
+def texts(count):
+    return unframed(b'\\x8c\\x07%07d\\x94h\\x01j' % i + (i + 1).to_bytes(4, 'little') for i in range(count))
+numbers = unframed(map(number, range(230_000)))
+stream = texts(60_000) + texts(70_001) + numbers + texts(3)
+for name, data in ('whole', numbers), ('stream', stream):
+    open(f'{folder}/{name}.pickle', 'wb').write(data)";
+    run_python(&python, folder.path(), code);
+    merged(folder.path(), "whole", Target::Parts(2));
+    merged(folder.path(), "stream", Target::Parts(2));
+    let code = "
+def load_all(name):
+    with open(f'{folder}/{name}', 'rb') as f:
+        while f.peek(1):
+            yield pickle.load(f)
+for name, loads in ('whole', lambda: next(load_all('whole.pickle'))), ('stream', lambda: list(load_all('stream.pickle'))):
+    joined = pickle.load(open(f'{folder}/{name}.merged', 'rb'))
+    assert joined == loads(), name
+    # Read with frames, where there are any, by the other unpickler too.
+    assert pickle._loads(open(f'{folder}/{name}.merged', 'rb').read()) == joined, name";
+    run_python(&python, folder.path(), code);
+}
+
+#[test]
 fn segments_that_were_written_one_by_one_share_their_keys_when_merged() {
     let Some(python) = python() else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -50,12 +50,12 @@ pub(crate) struct Patches<'p> {
 }
 
 impl Patches<'_> {
-    /// Copies `bytes`, which lie at `offset` and are followed by others up to `end`, with their
-    /// numbers changed. Returns how many of them: one number may lie in two blocks.
+    /// Copies `bytes`, which lie at `offset`, with their numbers changed; they are `whole` if no
+    /// operation goes on before or after them. Returns how many: one number may lie in two blocks.
     pub(crate) fn copy<W: Write>(
         &mut self,
         bytes: &mut [u8],
-        (offset, end): (u64, u64),
+        (offset, whole): (u64, bool),
         out: &mut Framer<W>,
         failed: &mut dyn FnMut(io::Error) -> Halt,
     ) -> Result<u64, Halt> {
@@ -104,7 +104,7 @@ impl Patches<'_> {
             return Err(Fault::truncated(offset).into());
         }
         let rest = bytes.get(sent..done).unwrap_or_default();
-        if sent == 0 && there == end && done == bytes.len() {
+        if whole && sent == 0 && done == bytes.len() {
             out.operations(rest).map_err(failed)?;
         } else {
             out.write_all(rest).map_err(failed)?;

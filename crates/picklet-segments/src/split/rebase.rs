@@ -312,6 +312,7 @@ impl<W: Write> Joiner<W> {
         let mut offset = from;
         let mut block = std::mem::take(&mut self.block);
         for end in frames.chain([stretch.to]) {
+            let begin = offset;
             while offset < end {
                 let bytes = match window.held_mut(offset, end) {
                     Some(bytes) => bytes,
@@ -323,7 +324,8 @@ impl<W: Write> Joiner<W> {
                         bytes
                     }
                 };
-                offset += patches.copy(bytes, (offset, end), &mut self.out, failed)?;
+                let whole = offset == begin && offset + bytes.len() as u64 == end;
+                offset += patches.copy(bytes, (offset, whole), &mut self.out, failed)?;
             }
             self.out.flush().map_err(&mut *failed)?;
             offset = end + if end < stretch.to { 9 } else { 0 };
