@@ -97,7 +97,7 @@ impl<'a> Cutter<'a> {
                 }
                 self.planner.end_piece(&self.items);
                 let scanned = self.items.scanner.offset();
-                self.items.trace.seal(scanned);
+                self.items.trace.seal(self.source, scanned)?;
                 self.state = State::Scan;
             }
             State::Last { body_end, end } => {
@@ -115,9 +115,8 @@ impl<'a> Cutter<'a> {
     }
 
     fn cut(&mut self, plan: Plan) -> Result<Next, Fault> {
-        let scanned = self.items.scanner.offset();
         let (cut, first) = (plan.to.offset, plan.to.memo);
-        let refs = self.items.trace.cut(self.source, self.prefix_memo, cut, first, scanned)?;
+        let refs = self.items.trace.cut(self.source, self.prefix_memo, cut, first)?;
         Ok(self.job(plan, refs))
     }
 

@@ -271,6 +271,8 @@ pub(crate) struct Collector<const SMALL_PLACES: bool> {
     text: bool,
     /// Whether a BINPUT was met.
     short: bool,
+    /// Whether what was scanned since `sealed` is not looked through yet.
+    behind: bool,
 }
 
 impl<const SMALL_PLACES: bool> Trace for Collector<SMALL_PLACES> {
@@ -327,6 +329,7 @@ impl<const SMALL_PLACES: bool> Collector<SMALL_PLACES> {
             small_places: Places::new(begin),
             text: false,
             short: false,
+            behind: false,
         }
     }
 
@@ -348,22 +351,27 @@ impl<const SMALL_PLACES: bool> Collector<SMALL_PLACES> {
     }
 
     /// What was scanned up to `offset` belongs to the open segment.
-    pub(crate) fn seal(&mut self, offset: u64) {
+    pub(crate) fn seal(&mut self, source: &dyn ReadAt, offset: u64) -> Result<(), Fault> {
+        if std::mem::take(&mut self.behind) {
+            self.walk(source, self.sealed, offset)?;
+        }
         self.numbers.take(&mut self.piece);
         self.sealed = offset;
         self.mark = self.places.mark();
+        Ok(())
     }
 
     /// Ends the open segment at `cut` and begins the next there, with the memo
-    /// number `first`. The scan has come to `scanned` already, so what it met
-    /// since the last seal is of both: it is looked through again for each.
+    /// number `first`. The scan has come further already, so what it met since
+    /// the last seal is of both: it is looked through again, for this one up to
+    /// `cut`, and for the next one when that is cut or sealed. There may be many
+    /// cuts before a seal.
     pub(crate) fn cut(
         &mut self,
         source: &dyn ReadAt,
         prefix_memo: u64,
         cut: u64,
         first: u64,
-        scanned: u64,
     ) -> Result<Refs, Fault> {
         self.piece.clear();
         if cut < self.sealed {
@@ -377,7 +385,7 @@ impl<const SMALL_PLACES: bool> Collector<SMALL_PLACES> {
         self.places = Places::new(cut);
         (self.begin, self.sealed, self.first) = (cut, cut, first);
         self.mark = self.places.mark();
-        self.walk(source, cut, scanned)?;
+        self.behind = true;
         Ok(refs)
     }
 
